@@ -1,0 +1,119 @@
+"""Arithmetic shared by algorithms. Tensors in, tensors out; no algorithm's name appears here.
+
+Masks may have gaps: where another speaker's tokens stand between ours, or where a row is empty.
+What a tensor holds outside its mask is never read, not even if it is NaN.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+PerToken = Float[Tensor, "B T"]
+PerResponse = Float[Tensor, " B"]
+Mask = Bool[Tensor, "B T"]
+Group = Int[Tensor, " B"]  # members of a group share a number
+
+
+def masked(x: PerToken, mask: Mask) -> PerToken:
+    """x on the masked tokens, zero elsewhere: before the arithmetic, so that gradients are safe."""
+    return torch.where(mask, x, 0.0)
+
+
+def masked_sum(x: PerToken, mask: Mask) -> PerResponse:
+    """Sum over the masked tokens."""
+    return masked(x, mask).sum(-1)
+
+
+def whiten(x: PerToken, mask: Mask) -> PerToken:
+    """(x − mean) / √(var + 1e-8) over the masked tokens of the batch; a lone token becomes 0."""
+    n = mask.sum()
+    centred = masked(x - masked(x, mask).sum() / n.clamp(min=1), mask)
+    variance = (centred**2).sum() / (n - 1).clamp(min=1)
+    return centred / (variance + 1e-8).sqrt()
+
+
+def at_last_token(x: PerResponse, mask: Mask) -> PerToken:
+    """Place one number per response on the last token of the response, zero elsewhere."""
+    last = mask & (mask.flip(-1).cumsum(-1).flip(-1) == 1)
+    return torch.where(last, x[:, None], 0.0)
+
+
+# -- preferences
+
+
+def bradley_terry(margin: PerResponse) -> PerResponse:
+    """−log P(chosen ≻ rejected) = −log σ(margin)."""
+    return -logsigmoid(margin)
+
+
+# -- policy gradients
+
+
+def clipped_surrogate(ratio: PerToken, advantages: PerToken, clip: float) -> PerToken:
+    """−min(r A, clip(r, 1 ± ε) A), without a second clip for A < 0.
+
+    Schulman et al., 2017, https://arxiv.org/abs/1707.06347, eq. 7
+    """
+    return -torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
+
+
+def clipped_value(values: PerToken, old: PerToken, returns: PerToken, clip: float) -> PerToken:
+    """½ max[(V − R)², (V′ − R)²], where V′ is V kept within ε of the value at sampling time."""
+    near = old + (values - old).clamp(-clip, clip)
+    return 0.5 * torch.maximum((values - returns) ** 2, (near - returns) ** 2)
+
+
+def gae(
+    rewards: PerToken, values: PerToken, mask: Mask, discounts: PerToken, lam: float
+) -> PerToken:
+    """Generalized advantage estimation over each response, which ends without bootstrap.
+
+    Schulman et al., 2016, https://arxiv.org/abs/1506.02438, eq. 16:
+        A_t = δ_t + γ_t λ A_u,  δ_t = r_t + γ_t V_u − V_t,
+    where u is the next response token after t, past any gap, and V = A = 0 beyond the last. γ_t is
+    the price of the one step from t to u: γ everywhere, or 1 inside a turn and γ at its last token.
+    """
+    advantages = torch.zeros_like(values)
+    next_value = next_advantage = torch.zeros_like(values[:, 0])
+    for t in reversed(range(values.shape[1])):
+        delta = rewards[:, t] + discounts[:, t] * next_value - values[:, t]
+        advantage = delta + discounts[:, t] * lam * next_advantage
+        ours = mask[:, t]
+        next_value = torch.where(ours, values[:, t], next_value)
+        next_advantage = torch.where(ours, advantage, next_advantage)
+        advantages[:, t] = torch.where(ours, advantage, 0.0)
+    return advantages
+
+
+def group_mean(x: PerResponse, group: Group) -> PerResponse:
+    """Mean of x over the members of each item's group."""
+    same = (group[:, None] == group[None, :]).to(x.dtype)
+    return same @ x / same.sum(-1)
+
+
+def group_std(x: PerResponse, group: Group) -> PerResponse:
+    """Unbiased standard deviation of x over each item's group; 0 in a group of one."""
+    same = (group[:, None] == group[None, :]).to(x.dtype)
+    squares = same @ (x - group_mean(x, group)) ** 2
+    return (squares / (same.sum(-1) - 1).clamp(min=1)).sqrt()
+
+
+# -- estimates of KL(π_θ ‖ π_ref) at samples of π_θ, from log π_θ − log π_ref
+# http://joschu.net/blog/kl-approx.html; as a loss, k1 pulls nowhere, k2 along the reverse KL
+# and k3 along the forward KL.
+
+
+def k1(logratios: PerToken) -> PerToken:
+    """Unbiased; may be negative."""
+    return logratios
+
+
+def k2(logratios: PerToken) -> PerToken:
+    """Biased; never negative."""
+    return 0.5 * logratios**2
+
+
+def k3(logratios: PerToken) -> PerToken:
+    """Unbiased; never negative."""
+    return (-logratios).exp() - 1 + logratios

@@ -1,0 +1,177 @@
+"""`prefzoo` and `python -m bench`: one program. A first word that is a verb is that verb."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .names import Unknown, check, config_folder, find_run, listing
+
+HELP = """\
+prefzoo: preference-optimization algorithms, and the bench that compares them fairly
+
+  python -m bench                                 the first look: five methods, one table
+  python -m bench algo=dpo task=digest seed=1     one cell; any value can be set: algo.beta=0.3
+  python -m bench -m algo=ppo,dpo seed=0,1,2      a sweep; it goes on where it stopped
+  python -m bench experiment=NAME                 a named study
+  python -m bench algo=dpo task=local task.path=FILE_OR_FOLDER   your own data
+
+  prefzoo list [algos|tasks|models|feedback|...]  what there is, a line each
+  prefzoo board [FOLDER]                          the table of the records in runs/ (or FOLDER)
+  prefzoo sample RUN PROMPT                       what a trained policy answers
+  prefzoo tune algo=NAME [lr=1e-4,3e-4,...]       choose a learning rate on validation
+  prefzoo publish [RUNS]                          copy records to results/, write the leaderboard
+
+`prefzoo WORDS` is `python -m bench WORDS`. Useful words: --cfg job (the resolved configuration),
+--config-dir DIR (your own recipes), budget=smoke|default|long. Records go to runs/, artifacts to
+.prefzoo/ (or $PREFZOO_STORE). `python -m bench --hydra-help` explains Hydra's own options.
+"""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The exit status. Errors that a person can mend are one line each."""
+    words = list(sys.argv[1:] if words is None else words)
+    if words and words[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0
+    verb = words[0] if words and words[0] in VERBS else None
+    try:
+        return VERBS[verb](words[1:]) if verb else run(words)
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if os.environ.get("PREFZOO_TRACEBACK"):
+            raise
+        print(told(error), file=sys.stderr)
+        return 1
+
+
+def told(error: BaseException) -> str:
+    """One line. What is our own says what to do; of the rest the traceback can be asked for."""
+    line = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        line = f"{error.filename or 'disk'}: {error.strerror}"
+    if type(error).__module__.startswith(("bench.", "algos.")):
+        return f"prefzoo: {line}"
+    return f"prefzoo: {type(error).__name__}: {line} (PREFZOO_TRACEBACK=1 shows where)"
+
+
+# -- run
+
+
+def run(words: list[str]) -> int:
+    """One cell, a sweep, or the first look; then the table of what was run."""
+    if not any(w.startswith(("algo=", "experiment=", "+experiment=")) for w in words):
+        words = ["experiment=first_look", *words]
+    check(words, config_folder())
+
+    from hydra import main as hydra_main
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    seen: list = []
+    failures: list[BaseException] = []
+
+    def job(config) -> None:
+        from hydra.core.hydra_config import HydraConfig
+        from omegaconf import OmegaConf
+
+        from .run import run as run_cell
+
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        plain["overrides"] = list(HydraConfig.get().overrides.task)
+        try:
+            seen.extend(run_cell(plain))
+        except Exception as error:
+            failures.append(error)
+            print(told(error), file=sys.stderr)
+            if os.environ.get("PREFZOO_TRACEBACK"):
+                raise
+
+    arguments = [sys.argv[0], *words]
+    before, sys.argv = sys.argv, arguments
+    try:
+        hydra_main(version_base="1.3", config_path=str(config_folder()), config_name="run")(job)()
+    finally:
+        sys.argv = before
+    if seen:
+        show(seen)
+    return 1 if failures else 0
+
+
+def show(found: list) -> None:
+    """The table of some records, and where everything is."""
+    from rich.console import Console
+
+    from .reports import record as records
+    from .reports.board import board, to_terminal
+
+    once = list({r.run_id: r for r in found}.values())
+    runs = Path(once[0].config["runs"])
+    frames, problems = records.read_all_per_prompt(once, runs / "records")
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    console.print(to_terminal(board(once, frames)))
+    for line in problems:
+        print(line, file=sys.stderr)
+    print(f"records and answers: {runs / 'records'}   training logs: {runs / 'training'}")
+    print(f"models: {once[0].config['store']}   try: prefzoo sample {once[0].run_id} \"PROMPT\"")
+
+
+# -- verbs
+
+
+def list_what(words: list[str]) -> int:
+    print(listing(config_folder(), words[0] if words else "algos"), end="")
+    return 0
+
+
+def show_board(words: list[str]) -> int:
+    from rich.console import Console
+
+    from .reports import record as records
+    from .reports.board import board, to_terminal
+
+    folder = Path(words[0] if words else "runs")
+    folder = folder / "records" if (folder / "records").is_dir() else folder
+    found, problems = records.read_all(folder)
+    for line in problems:
+        print(line, file=sys.stderr)
+    if not found:
+        raise Unknown(f"{folder} holds no records: run `python -m bench` first")
+    frames, _ = records.read_all_per_prompt(found, folder)
+    Console(width=None if sys.stdout.isatty() else 140).print(to_terminal(board(found, frames)))
+    return 0
+
+
+def answer(words: list[str]) -> int:
+    from .stages.answer import respond
+
+    if len(words) < 2:
+        raise Unknown("usage: prefzoo sample RUN PROMPT (`prefzoo board` shows runs)")
+    print(respond(find_run(words[0], Path("runs/records")), " ".join(words[1:])))
+    return 0
+
+
+def tune(words: list[str]) -> int:
+    from .tune import tune
+
+    return tune(words, config_folder())
+
+
+def publish(words: list[str]) -> int:
+    from .reports.publish import publish
+
+    print(publish(Path(words[0] if words else "runs"), Path("results")))
+    return 0
+
+
+VERBS = {
+    "list": list_what,
+    "board": show_board,
+    "sample": answer,
+    "tune": tune,
+    "publish": publish,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Who says what is better: one file a source of preferences or rewards."""

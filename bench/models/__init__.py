@@ -1,0 +1,1 @@
+"""Names to language models, text to token ids, ids to log-probabilities, prompts to samples."""

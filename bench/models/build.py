@@ -1,0 +1,72 @@
+"""Models by name: from scratch or from a folder, with a language-model head or one number a token.
+
+Every model is saved by `save_pretrained` and opens with `from_pretrained`: a policy with
+AutoModelForCausalLM, a critic or reward model with AutoModelForTokenClassification.
+"""
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def from_scratch(architecture: Mapping[str, Any], tokenizer: Any, seed: int) -> nn.Module:
+    """A small Llama with random weights; `architecture` holds fields of transformers.LlamaConfig."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        **dict(architecture),
+        vocab_size=len(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    torch.manual_seed(seed)
+    return LlamaForCausalLM(config)
+
+
+def load_policy(path: str | Path) -> nn.Module:
+    """A causal language model, in evaluation mode for good: dropout would make ratios lie."""
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+
+
+def load_values(path: str | Path) -> nn.Module:
+    """A saved critic or reward model: one number a token."""
+    from transformers import AutoModelForTokenClassification
+
+    return AutoModelForTokenClassification.from_pretrained(path, dtype=torch.float32).eval()
+
+
+def with_value_head(policy: nn.Module) -> nn.Module:
+    """A copy of a policy's trunk under a linear head of one number a token, which starts at zero."""
+    from transformers import AutoModelForTokenClassification
+
+    config = copy.deepcopy(policy.config)
+    config.num_labels, config.classifier_dropout = 1, 0.0
+    model = AutoModelForTokenClassification.from_config(config)
+    model.base_model.load_state_dict(policy.base_model.state_dict())
+    nn.init.zeros_(model.get_submodule("score").weight)
+    nn.init.zeros_(model.get_submodule("score").bias)
+    return model.eval()
+
+
+def reset_head(values: nn.Module) -> nn.Module:
+    """A reward model as a critic to be: its trunk, and a head that starts at zero."""
+    nn.init.zeros_(values.get_submodule("score").weight)
+    nn.init.zeros_(values.get_submodule("score").bias)
+    return values
+
+
+def parameters(model: nn.Module) -> int:
+    """How many numbers there are to learn."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def context_length(model: nn.Module) -> int:
+    """How many tokens, prompt and response together, the model can read."""
+    return int(getattr(model.config, "max_position_embeddings", 1 << 30))

@@ -1,0 +1,139 @@
+"""Prompts in, responses out.
+
+A response depends on its own row of uniform numbers and on nothing else in the batch: token t is
+where u_t falls in the cumulative distribution. So neither batch size nor neighbours change a text,
+and two policies that answer with the same numbers are compared on common randomness.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How text is drawn. Temperature 0 is greedy; top_p 1 cuts nothing."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_new_tokens: int = 48
+
+
+@dataclass(frozen=True)
+class Samples:
+    """ids: response tokens, EOS included where there is one; logps: theirs, under the policy at
+    temperature 1; finished: whether EOS came before the length limit."""
+
+    ids: list[list[int]]
+    logps: list[list[float]]
+    finished: list[bool]
+
+
+def uniforms(seed: int, rows: int, steps: int) -> Tensor:
+    """Float[rows, steps] in [0, 1); the first rows are the same however many follow."""
+    return torch.rand(rows, steps, generator=torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+def sample(
+    model: nn.Module,
+    prompts: Sequence[Sequence[int]],
+    decoding: Decoding,
+    noise: Tensor,
+    *,
+    pad_id: int,
+    eos_id: int,
+    per_prompt: int = 1,
+    rows: int = 512,
+    on_rows: Callable[[int], Any] = lambda n: None,
+) -> Samples:
+    """`per_prompt` responses to each prompt, side by side; noise: Float[P · per_prompt, max_new_tokens].
+
+    At most `rows` responses are under way at a time, prompts of like length together.
+    """
+    by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    size = max(1, rows // per_prompt)
+    found: list[Any] = [None] * (len(prompts) * per_prompt)
+    for i in range(0, len(prompts), size):
+        some = by_length[i : i + size]
+        owners = [p * per_prompt + k for p in some for k in range(per_prompt)]
+        batch = [prompts[p] for p in some]
+        results = _decode(model, batch, decoding, noise[owners], pad_id, eos_id, per_prompt)
+        for owner, result in zip(owners, results, strict=True):
+            found[owner] = result
+        on_rows(len(owners))
+    ids, logps, finished = zip(*found, strict=True) if found else ((), (), ())
+    return Samples(list(ids), list(logps), list(finished))
+
+
+def _decode(model, prompts, decoding, noise, pad_id, eos_id, per_prompt):
+    """One batch: the prompts read once, then a token a step; finished rows leave the batch."""
+    device = next(model.parameters()).device
+    width = max(map(len, prompts))
+    ids = torch.full((len(prompts), width), pad_id, device=device)
+    attention = torch.zeros(len(prompts), width, dtype=torch.long, device=device)
+    for i, row in enumerate(prompts):
+        ids[i, width - len(row) :] = torch.tensor(row, device=device)
+        attention[i, width - len(row) :] = 1
+    positions = (attention.cumsum(-1) - 1).clamp(min=0)
+    out = model(input_ids=ids, attention_mask=attention, position_ids=positions, use_cache=True)
+    cache, logits = out.past_key_values, out.logits[:, -1]
+    position = positions[:, -1]
+    if per_prompt > 1:
+        cache.batch_repeat_interleave(per_prompt)
+        attention, position, logits = (
+            x.repeat_interleave(per_prompt, 0) for x in (attention, position, logits)
+        )
+
+    total = len(prompts) * per_prompt
+    noise = noise.to(device)
+    tokens = torch.full((total, decoding.max_new_tokens), pad_id, device=device)
+    logps = torch.zeros(total, decoding.max_new_tokens, device=device)
+    length = torch.full((total,), decoding.max_new_tokens, device=device)
+    finished = torch.zeros(total, dtype=torch.bool, device=device)
+    alive = torch.arange(total, device=device)  # rows of the batch -> rows of the result
+    for step in range(decoding.max_new_tokens):
+        logits = logits.float()
+        chosen = pick(logits, noise[alive, step], decoding)
+        tokens[alive, step] = chosen
+        logps[alive, step] = logits.log_softmax(-1).gather(1, chosen[:, None]).squeeze(1)
+        ended = alive[(chosen == eos_id) & ~finished[alive]]
+        length[ended], finished[ended] = step + 1, True
+        keep = (~finished[alive]).nonzero().squeeze(1)
+        if not len(keep) or step + 1 == decoding.max_new_tokens:
+            break
+        if len(keep) <= 0.75 * len(alive):
+            cache.batch_select_indices(keep)
+            alive, attention, position, chosen = (
+                x[keep] for x in (alive, attention, position, chosen)
+            )
+        attention = torch.cat([attention, torch.ones_like(attention[:, :1])], 1)
+        position = position + 1
+        logits = model(
+            input_ids=chosen[:, None],
+            attention_mask=attention,
+            position_ids=position[:, None],
+            past_key_values=cache,
+            use_cache=True,
+        ).logits[:, -1]
+    return [
+        (tokens[i, :n].tolist(), logps[i, :n].tolist(), done)
+        for i, (n, done) in enumerate(zip(length.tolist(), finished.tolist(), strict=True))
+    ]
+
+
+def pick(logits: Tensor, u: Tensor, decoding: Decoding) -> Tensor:
+    """The token in whose share of the distribution u falls: Float[B, V], Float[B] -> Int[B]."""
+    if decoding.temperature == 0:
+        return logits.argmax(-1)
+    p = (logits / decoding.temperature).softmax(-1)
+    if decoding.top_p < 1:
+        ordered, order = p.sort(-1, descending=True)
+        before = ordered.cumsum(-1) - ordered  # what more likely tokens take
+        p = p.scatter(1, order, torch.where(before < decoding.top_p, ordered, 0.0))
+    cumulative = p.double().cumsum(-1)
+    at = torch.searchsorted(cumulative, u[:, None] * cumulative[:, -1:], right=True).squeeze(1)
+    return at.clamp(max=logits.shape[-1] - 1)

@@ -1,0 +1,125 @@
+"""Token ids in, log-probabilities out: the only place where models are called for training.
+
+The language-model head and the softmax see response positions alone; what a loss does not name in
+`needs` is not computed.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from algos.core import Responses
+
+from .tokens import Tokens
+
+REFERENCE = frozenset({"token_ref_logps", "token_ref_kl"})
+
+
+def response_logps(model: nn.Module, tokens: Tokens) -> Tensor:
+    """log π(· | prompt, y_<t) at every response token: Float[N, V], N = tokens.length.sum()."""
+    rows, steps = tokens.mask.nonzero(as_tuple=True)
+    at = tokens.positions[rows, steps]
+    if head_is_plain(model):
+        hidden = model.base_model(input_ids=tokens.ids, use_cache=False).last_hidden_state
+        logits = model.get_output_embeddings()(hidden[rows, at])
+    else:
+        logits = model(input_ids=tokens.ids, use_cache=False).logits[rows, at]
+    return logits.float().log_softmax(-1)
+
+
+def head_is_plain(model: nn.Module) -> bool:
+    """Whether logits are the head of the last hidden state and nothing else (no cap, no scale)."""
+    if not hasattr(model, "_prefzoo_plain_head"):
+        ids = torch.zeros(1, 2, dtype=torch.long, device=next(model.parameters()).device)
+        with torch.no_grad():
+            hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+            logits = model(input_ids=ids, use_cache=False).logits
+            ours = model.get_output_embeddings()(hidden)
+        model._prefzoo_plain_head = bool(torch.allclose(ours, logits, atol=1e-4))
+    return model._prefzoo_plain_head
+
+
+def spread(flat: Tensor, mask: Tensor) -> Tensor:
+    """One number per response token, put back in its place: Float[B, T], zero elsewhere."""
+    return torch.zeros(mask.shape, dtype=flat.dtype, device=flat.device).masked_scatter(mask, flat)
+
+
+def score(
+    tokens: Tokens,
+    needs: frozenset[str],
+    policy: nn.Module | None,
+    reference: nn.Module | None = None,
+    **given: Tensor,
+) -> Responses:
+    """Score responses as far as `needs` asks.
+
+    `given` is what is known already: reward, win_rate, reference log-probs from the store, ...
+    Without a policy every quantity not given is zero: the cheap pass that learns only the weights
+    of a loss. LookupError if a reference is needed and there is none.
+    """
+    mask = tokens.mask
+    given = {name: x for name, x in given.items() if name in needs}
+    missing = needs - given.keys()
+    if policy is None:
+        zeros = torch.zeros(mask.shape, device=mask.device)
+        names = missing & {*REFERENCE, "token_entropy", "token_collision"}
+        return Responses(mask=mask, token_logps=zeros, **dict.fromkeys(names, zeros), **given)
+
+    targets = tokens.targets[mask][:, None]
+    logps = response_logps(policy, tokens)
+    scored: dict[str, Any] = {"token_logps": spread(logps.gather(1, targets).squeeze(1), mask)}
+    if "token_entropy" in missing:
+        scored["token_entropy"] = spread(-(logps.exp() * logps).sum(-1), mask)
+    if "token_collision" in missing:
+        scored["token_collision"] = spread((2 * logps).logsumexp(-1), mask)
+    if missing & REFERENCE:
+        if reference is None:
+            raise LookupError("this loss needs a reference, and there is none: set `reference=sft`")
+        with torch.no_grad():
+            ref_logps = response_logps(reference, tokens)
+        if "token_ref_logps" in missing:
+            scored["token_ref_logps"] = spread(ref_logps.gather(1, targets).squeeze(1), mask)
+        if "token_ref_kl" in missing:
+            scored["token_ref_kl"] = spread((ref_logps.exp() * (ref_logps - logps)).sum(-1), mask)
+    return Responses(mask=mask, **scored, **given)
+
+
+def token_values(model: nn.Module, tokens: Tokens) -> Tensor:
+    """A critic's or reward model's number at every response token, after reading it: Float[B, T]."""
+    per_token = model(input_ids=tokens.ids).logits[..., 0].float()
+    read = per_token.gather(1, (tokens.positions + 1).clamp(max=tokens.ids.shape[1] - 1))
+    return torch.where(tokens.mask, read, 0.0)
+
+
+def state_values(model: nn.Module, tokens: Tokens) -> Tensor:
+    """A critic's value of the state in which each response token is chosen: Float[B, T]."""
+    per_token = model(input_ids=tokens.ids).logits[..., 0].float()
+    return torch.where(tokens.mask, per_token.gather(1, tokens.positions), 0.0)
+
+
+@torch.no_grad()
+def reference_logps(model: nn.Module, tokens: Tokens, rows: int) -> Tensor:
+    """log π_ref of every response token, `rows` responses at a time: Float[B, T]."""
+    return torch.cat([
+        score(part, frozenset(), model).token_logps for part in in_parts(tokens, rows)
+    ])  # fmt: skip
+
+
+@torch.no_grad()
+def kl_along(policy: nn.Module, reference: nn.Module, tokens: Tokens, rows: int) -> tuple[Tensor, Tensor]:
+    """(exact KL, k1): KL(π_θ ‖ π_ref) over the whole vocabulary at every response token, and
+    log π_θ − log π_ref of that token; nats, Float[B, T] each, zero behind the response."""
+    exact, k1 = [], []
+    for part in in_parts(tokens, rows):
+        mask, targets = part.mask, part.targets[part.mask][:, None]
+        ours, theirs = response_logps(policy, part), response_logps(reference, part)
+        exact.append(spread((ours.exp() * (ours - theirs)).sum(-1), mask))
+        k1.append(spread((ours - theirs).gather(1, targets).squeeze(1), mask))
+    return torch.cat(exact), torch.cat(k1)
+
+
+def in_parts(tokens: Tokens, rows: int) -> Iterator[Tokens]:
+    """At most so many rows at a time."""
+    return (tokens[slice(i, i + rows)] for i in range(0, len(tokens), rows))

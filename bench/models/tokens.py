@@ -1,0 +1,134 @@
+"""Text to token ids: one BOS where the tokenizer has one, one EOS at the end of a response."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+PAD, EOS, BOS = "<pad>", "<eos>", "<bos>"
+
+
+def train_tokenizer(texts: Sequence[str], vocab_size: int) -> Any:
+    """A byte-level BPE tokenizer, which gives back any text as it was, BOS before every prompt."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[PAD, EOS, BOS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    core.train_from_iterator(texts, trainer)
+    core.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A", special_tokens=[(BOS, core.token_to_id(BOS))]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token=PAD, eos_token=EOS, bos_token=BOS, padding_side="left"
+    )
+
+
+def load_tokenizer(path: str | Path) -> Any:
+    """A tokenizer that can pad: where it has no pad token, EOS stands in (and is masked)."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    if tokenizer.eos_token_id is None:
+        raise LookupError(f"the tokenizer of {path} has no EOS token, so no response could end")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def prompt_ids(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
+    """With whatever the tokenizer puts in front of a text (BOS or nothing), and no EOS behind."""
+    rows = tokenizer(list(prompts)).input_ids if prompts else []
+    return [row[:-1] if row and row[-1] == tokenizer.eos_token_id else row for row in rows]
+
+
+def response_ids(tokenizer: Any, responses: Sequence[str]) -> list[list[int]]:
+    """Without BOS, and with exactly one EOS."""
+    if not responses:
+        return []
+    rows = tokenizer(list(responses), add_special_tokens=False).input_ids
+    return [[*row, tokenizer.eos_token_id] for row in rows]
+
+
+def texts_of(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
+    """Responses as text, without EOS and other special tokens."""
+    return tokenizer.batch_decode(
+        [list(row) for row in rows], skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """B prompts with their responses, padded on the right.
+
+    ids: Int[B, L]; start: Int[B], where the response begins; length: Int[B], its tokens, with EOS;
+    width: T, the response positions of every tensor made from them, at least the longest length.
+    """
+
+    ids: Tensor
+    start: Tensor
+    length: Tensor
+    width: int
+
+    @classmethod
+    def collate(cls, rows: Sequence[tuple[Sequence[int], Sequence[int]]], pad_id: int) -> "Tokens":
+        """From (prompt ids, response ids)."""
+        width = max(len(p) + len(r) for p, r in rows)
+        ids = torch.full((len(rows), width), pad_id)
+        for i, (p, r) in enumerate(rows):
+            ids[i, : len(p) + len(r)] = torch.tensor([*p, *r])
+        start = torch.tensor([len(p) for p, _ in rows])
+        length = torch.tensor([len(r) for _, r in rows])
+        return cls(ids, start, length, int(length.max()))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, rows: Tensor | slice) -> "Tokens":
+        """Some rows, no wider than their longest; T stays, so that what belongs to them still fits."""
+        start, length = self.start[rows], self.length[rows]
+        used = int((start + length).max()) if len(start) else 0
+        return Tokens(self.ids[rows, :used], start, length, self.width)
+
+    def __add__(self, other: "Tokens") -> "Tokens":
+        """The rows of both, side by side in one batch."""
+        columns = max(self.ids.shape[1], other.ids.shape[1])
+        ids = [pad(x.ids, (0, columns - x.ids.shape[1])) for x in (self, other)]
+        return Tokens(
+            torch.cat(ids),
+            torch.cat([self.start, other.start]),
+            torch.cat([self.length, other.length]),
+            max(self.width, other.width),
+        )
+
+    @property
+    def mask(self) -> Tensor:
+        """Bool[B, T]: which of the T response positions hold a token."""
+        return torch.arange(self.width, device=self.ids.device) < self.length[:, None]
+
+    @property
+    def positions(self) -> Tensor:
+        """Int[B, T]: where the model predicts each response token: at the one before it."""
+        steps = torch.arange(self.width, device=self.ids.device)
+        return (self.start[:, None] - 1 + steps).clamp(max=self.ids.shape[1] - 1)
+
+    @property
+    def targets(self) -> Tensor:
+        """Int[B, T]: the response tokens; anything behind them."""
+        return self.ids.gather(1, (self.positions + 1).clamp(max=self.ids.shape[1] - 1))
+
+    def to(self, device: torch.device | str) -> "Tokens":
+        return Tokens(
+            self.ids.to(device), self.start.to(device), self.length.to(device), self.width
+        )

@@ -1,0 +1,294 @@
+"""One cell: walk the stages of its recipe, write one record. No algorithm is named here."""
+
+import json
+import platform
+import resource
+import shlex
+import subprocess
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from .metrics.diversity import distinct
+from .reports import record as records
+from .reports.record import Metric, Record
+from .stages import evaluate, labels, lengths, optimize, reward_model, sft, tokenizer
+from .stages.cell import Cell
+from .stats.bootstrap import mean_interval
+from .store import Store, content_hash
+from .training.progress import Display
+
+WATCHED = ("algos", "bench", "conf", "pyproject.toml")  # what makes a checkout dirty
+
+# metric -> (unit, key of its signature). What else a table of answers holds has neither.
+UNITS = {
+    "kl": ("nats a response", "kl"),
+    "kl_per_token": ("nats a token", "kl"),
+    "k1": ("nats a response", "k1"),
+    "proxy": ("sd of SFT samples", "proxy"),
+    "held_out": ("sd of SFT samples", "held_out"),
+    "win": ("share", "win_rate"),
+    "length": ("tokens", None),
+    "bertscore": ("F1", "bertscore"),
+    **{f"rouge{kind}": ("F1", "rouge") for kind in ("1", "2", "L", "Lsum")},
+}
+
+
+def run(config: Mapping[str, Any]) -> list[Record]:
+    """The record of a cell and those of the controls it is read against; made unless they are there.
+
+    A cell that fails leaves a record that says why, and raises.
+    """
+    cell = Cell(config, Store(Path(config["store"])), Display())
+    if "evaluate" not in config["stages"]:
+        return [kept(cell, config["name"], lambda run_id: reward_model_record(cell, run_id))]
+    found = [
+        kept(cell, config["name"], lambda run_id: policy_record(cell, run_id)),
+    ]
+    for who in evaluate.controls(cell):
+        found.append(kept(cell, who, lambda run_id, who=who: control_record(cell, who, run_id)))
+    return found
+
+
+def kept(cell: Cell, name: str, make: Any) -> Record:
+    """A good record that is there already, or the one made now, or the failure."""
+    folder = Path(cell.config["runs"]) / "records"
+    start = time.perf_counter()
+    run_id = f"{name}-{identity(cell, name)[:12]}"
+    path = folder / f"{run_id}.json"
+    if path.exists():
+        found = records.read(path)
+        if found.status == "good":
+            return found
+    try:
+        found = make(run_id)
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        failed = Record(
+            **common(cell, name, run_id),
+            status="failed",
+            error=why,
+            kind="policy",
+            seconds={"cell": time.perf_counter() - start},
+        )
+        records.write(failed, folder)
+        raise
+    records.write(found, folder)
+    return found
+
+
+def identity(cell: Cell, name: str) -> str:
+    """A hash of everything that determines the numbers of a row."""
+    if name in evaluate.CONTROLS:
+        return content_hash(cell.inputs(evaluate, who=name))
+    if "evaluate" not in cell.config["stages"]:
+        return content_hash(cell.inputs(reward_model, by=labels.labeller(cell), part="train"))
+    return content_hash([cell.inputs(evaluate, who="end"), name])
+
+
+def policy_record(cell: Cell, run_id: str) -> Record:
+    """Train, evaluate at the end and where validation liked the policy best."""
+    start = time.perf_counter()
+    made = cell.make(optimize)
+    notes = cell.notes(optimize)
+    end = cell.make(evaluate, who="end")
+    at = notes["peak_update"]
+    peak = end if at in (None, notes["updates"]) else cell.make(evaluate, who="peak")
+    folder = Path(cell.config["runs"]) / "records"
+    per_prompt = records.write_per_prompt(run_id, answers(end), folder)
+    log = folder.parent / "training" / f"{run_id}.parquet"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_bytes((made / "log.parquet").read_bytes())
+    return Record(
+        **common(cell, cell.config["name"], run_id),
+        kind="policy",
+        algorithm=algorithm_key(cell.config["algo"]["_target_"]),
+        knobs={k: v for k, v in cell.config["algo"].items() if k != "_target_"},
+        policy=str(made / "policy"),
+        metrics={"end": metrics(end), "peak": {} if at is None else metrics(peak)},
+        peak_update=at,
+        per_prompt=per_prompt,
+        seconds={**cell.seconds, "cell": time.perf_counter() - start},
+        peak_memory_mb={"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024},
+    )
+
+
+def control_record(cell: Cell, who: str, run_id: str) -> Record:
+    made = cell.make(evaluate, who=who)
+    per_prompt = records.write_per_prompt(run_id, answers(made), Path(cell.config["runs"]) / "records")
+    return Record(
+        **common(cell, who, run_id),
+        kind="control",
+        policy=str(cell.make(sft)) if who == "sft" else None,
+        metrics={"end": metrics(made)},
+        per_prompt=per_prompt,
+    )
+
+
+def reward_model_record(cell: Cell, run_id: str) -> Record:
+    """Accuracies of a reward model; there is no policy to evaluate."""
+    by = labels.labeller(cell)
+    made = cell.make(reward_model, by=by, part="train")
+    notes = cell.notes(reward_model, by=by, part="train")
+    found = {
+        name: Metric(**x, estimator="share of held-out pairs, Wilson interval", unit="share")
+        for name, x in notes.items()
+        if name.startswith("accuracy") and x is not None
+    }
+    return Record(
+        **common(cell, cell.config["name"], run_id),
+        kind="reward_model",
+        algorithm=algorithm_key(cell.config["algo"]["_target_"]),
+        knobs={k: v for k, v in cell.config["algo"].items() if k != "_target_"},
+        policy=str(made),
+        metrics={"end": found},
+        seconds=dict(cell.seconds),
+    )
+
+
+def answers(made: Path) -> Any:
+    import pandas as pd
+
+    return pd.read_parquet(made / "answers.parquet")
+
+
+def metrics(made: Path) -> dict[str, Metric]:
+    """Means over prompts with 95 % intervals; other test splits under `NAME_SPLIT`."""
+    table, signed = answers(made), json.loads((made / "signatures.json").read_text())
+    found: dict[str, Metric] = {}
+    for split, rows in table.groupby("split"):
+        suffix = split.removeprefix("test")
+        for name in rows.columns:
+            if name in ("prompt_id", "split", "response"):
+                continue
+            label = {"win": "win_rate", "finished": "end_rate"}.get(name, name) + suffix
+            unit, signature = UNITS.get(name, (None, None))
+            interval = mean_interval(rows[name].astype(float).to_numpy())
+            found[label] = Metric(
+                value=interval.value,
+                low=interval.low,
+                high=interval.high,
+                n=interval.n,
+                estimator="mean over prompts, percentile bootstrap",
+                signature=signed.get(signature) if signature else None,
+                unit=unit,
+            )
+        for n in (1, 2):
+            found[f"distinct{n}{suffix}"] = Metric(
+                value=distinct(list(rows["response"]), n), n=len(rows), unit="share of n-grams"
+            )
+    return found
+
+
+def common(cell: Cell, name: str, run_id: str) -> dict[str, Any]:
+    """What every record says. A failed cell may know little: what cannot be had is left out."""
+    config = cell.config
+    said: dict[str, Any] = {
+        "run_id": run_id,
+        "created": datetime.now(UTC),
+        "command": command(config),
+        "git": git(),
+        "config": config,
+        "config_hash": content_hash(config),
+        "recipe": name,
+        "feedback": config["feedback"]["name"],
+        "feed": config["feed"]["name"],
+        "reference": config["reference"]["name"],
+        "seed": config["seed"],
+        "decoding": {**config["decoding"], "max_new_tokens": config["task"]["response_tokens"]},
+        "budget": {k: config["budget"][k] for k in ("updates", "responses")},
+        "environment": environment(),
+        "task": {"name": config["task"]["name"]},
+    }
+    if config.get("tuned"):
+        said["notes"] = [f"tuned: {config['tuned']}"]
+    return said | known(cell)
+
+
+def known(cell: Cell) -> dict[str, Any]:
+    """Data, model and parents, as far as they can be had."""
+    try:
+        task, by = cell.task, labels.by_default(cell)
+        kept_lengths = cell.notes(lengths)
+        prompts = [x.prompt for _, x in evaluate.test_examples(cell)]
+        words = cell.notes(tokenizer)
+        trained = cell.notes(sft)
+    except Exception:  # the error that ends the cell is told by whoever met it first
+        return {}
+    dropped = {**dict(task.dropped), **kept_lengths["dropped"]}
+    return {
+        "task": {
+            "name": task.name,
+            "version": task.version,
+            "data_hash": task.data_hash,
+            "prompts_hash": content_hash(prompts),
+            "dropped": dropped,
+        },
+        "model": {
+            "name": cell.config["model"]["name"],
+            "parameters": trained["parameters"],
+            "dtype": "float32",
+            "tokenizer_hash": cell.key(tokenizer),
+        },
+        "parents": {
+            "tokenizer": cell.key(tokenizer),
+            "sft": cell.key(sft),
+            "reference": cell.key(sft),
+            "reward_model": cell.key(reward_model, by=by, part="train"),
+            "held_out_reward_model": cell.key(reward_model, by=by, part="held_out"),
+            "others": {"labels_by": labels.labeller(cell), "vocabulary": str(words["vocabulary"])},
+        },
+    }
+
+
+def algorithm_key(target: str) -> str:
+    """The name in ALGORITHMS, or the path of a class from elsewhere."""
+    from algos import ALGORITHMS
+
+    name = target.rpartition(".")[2]
+    keys = [k for k, cls in ALGORITHMS.items() if cls.__name__ == name and target.startswith("algos.")]
+    return keys[0] if keys else target
+
+
+def command(config: Mapping[str, Any]) -> str:
+    """What runs this cell again, the words that the cell was started with among it."""
+    return shlex.join(["python", "-m", "bench", *config["overrides"]])
+
+
+@cache
+def environment() -> dict[str, Any]:
+    import torch
+
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in ("torch", "transformers", "trl"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    cuda = torch.cuda.is_available()
+    device = torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine()
+    return {**found, "device": device, "threads": torch.get_num_threads()}
+
+
+@cache
+def git() -> dict[str, Any]:
+    """The commit of the code that runs; nothing where it is not a checkout."""
+    here = Path(__file__).resolve().parents[1]
+
+    def ask(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, timeout=20)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout if done.returncode == 0 else None
+
+    commit = ask("rev-parse", "HEAD")
+    if commit is None:
+        return {}
+    changed = ask("status", "--porcelain", "--", *WATCHED)
+    return {"commit": commit.strip(), "dirty": bool(changed and changed.strip())}

@@ -1,0 +1,251 @@
+"""Stage: what a policy, or a control that needs none, answers to the test prompts, and its scores.
+
+Same prompts, same decoding, same random numbers for everybody. KL is measured on samples of its own,
+at temperature 1 without truncation. One row a prompt goes to `answers.parquet`; means are taken
+from it, so that whatever a table says can be computed again.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..feedback.answer import Answer
+from ..tasks.example import Example
+from . import labels, lengths, optimize, reward_model, sft, tokenizer
+
+if TYPE_CHECKING:
+    from .cell import Cell
+
+VERSION = 1
+BEST_OF = 16
+# Who answers. `end` and `peak` are the trained policy after its last update and where validation
+# liked it best; the others are controls, the same for every algorithm.
+CONTROLS = ("references", "sft", "best_of_16", "best_of_16_gold", "empty", "constant", "copied_prompt")
+
+
+def controls(cell: "Cell") -> list[str]:
+    """Those that make sense for the task."""
+    test = cell.task.splits["test"]
+    found = set(CONTROLS)
+    if cell.task.gold is None:
+        found -= {"best_of_16_gold"}
+    if not cell.task.constant:
+        found -= {"constant"}
+    if not all(x.references for x in test):
+        found -= {"references"}
+    return [name for name in CONTROLS if name in found]
+
+
+def inputs(cell: "Cell", who: str) -> dict[str, Any]:
+    config = cell.config
+    by = labels.by_default(cell)
+    found = {
+        **cell.data,
+        "lengths": cell.key(lengths),
+        "sft": cell.key(sft),
+        "proxy": cell.key(reward_model, by=by, part="train"),
+        "held_out": cell.key(reward_model, by=by, part="held_out"),
+        "decoding": config["decoding"],
+        "prompts": config["budget"]["prompts"],
+        "response_tokens": config["task"]["response_tokens"],
+        "bertscore": config["metrics"]["bertscore"],
+        "seed": config["seed"],
+    }
+    if who in ("end", "peak"):
+        found["policy"] = cell.key(optimize)
+        if trained_on(cell) == "reward_model":
+            found["trained_on"] = cell.key(reward_model, by=labels.labeller(cell), part="train")
+    if who not in ("sft",):
+        found["baseline"] = cell.key(this(), who="sft")
+    return found
+
+
+def this() -> Any:
+    import sys
+
+    return sys.modules[__name__]
+
+
+def trained_on(cell: "Cell") -> str | None:
+    """The reward that rollouts were trained on; None where pairs taught directly."""
+    return cell.config["feedback"]["reward"] if cell.config["feed"]["name"] == "online" else None
+
+
+def test_examples(cell: "Cell") -> list[tuple[str, Example]]:
+    """(split, row): the first so many of every test split."""
+    n = cell.config["budget"]["prompts"]
+    splits = sorted(s for s in cell.task.splits if s.startswith("test"))
+    return [(split, x) for split in splits for x in cell.examples(split)[:n]]
+
+
+def build(cell: "Cell", folder: Path, checkpoints: Path, who: str) -> dict[str, Any]:
+    import pandas as pd
+
+    from ..models.tokens import load_tokenizer, response_ids
+
+    rows = test_examples(cell)
+    examples = [x for _, x in rows]
+    words = load_tokenizer(cell.make(tokenizer))
+    with cell.display.stage(f"evaluate {cell.config['name'] if who in ('end', 'peak') else who}"):
+        table = pd.DataFrame({"prompt_id": [x.id for x in examples], "split": [s for s, _ in rows]})
+        if who in ("references", "empty", "constant", "copied_prompt"):
+            texts = [fixed(cell, who, x) for x in examples]
+            answers = [
+                Answer(t, tuple(ids)) for t, ids in zip(texts, response_ids(words, texts), strict=True)
+            ]
+        else:
+            answers = sampled(cell, who, examples, words)
+            if who in ("sft", "end", "peak"):
+                for name, column in divergence(cell, who, examples, words).items():
+                    table[name] = column
+        table["response"] = [a.text for a in answers]
+        table["finished"] = [a.finished for a in answers]
+        for name, column in scores(cell, who, examples, answers).items():
+            table[name] = column
+    table.to_parquet(folder / "answers.parquet")
+    (folder / "signatures.json").write_text(json.dumps(signatures(cell)))
+    return {"prompts": len(table)}
+
+
+def fixed(cell: "Cell", who: str, x: Example) -> str:
+    match who:
+        case "references":
+            return x.references[0]
+        case "constant":
+            return cell.task.constant
+        case "copied_prompt":
+            return x.prompt
+    return ""
+
+
+def policy_of(cell: "Cell", who: str) -> Path:
+    """The folder of the policy that answers."""
+    if who not in ("end", "peak"):
+        return cell.make(sft)
+    made = cell.make(optimize)
+    return made / "peak" if who == "peak" and (made / "peak").exists() else made / "policy"
+
+
+def sampled(cell: "Cell", who: str, examples: Sequence[Example], words: Any) -> list[Answer]:
+    """What a policy says; for best-of-n, the one of n SFT samples that the reward model, or gold,
+    likes best."""
+    from ..feedback import gold
+    from ..models.build import load_policy
+    from ..models.sampling import Decoding, sample, uniforms
+    from ..models.tokens import prompt_ids, texts_of
+
+    config = cell.config
+    per_prompt = BEST_OF if who.startswith("best_of") else 1
+    decoding = Decoding(**config["decoding"], max_new_tokens=config["task"]["response_tokens"])
+    drawn = sample(
+        load_policy(policy_of(cell, who)),
+        prompt_ids(words, [x.prompt for x in examples]),
+        decoding,
+        uniforms(1_000 + config["seed"], len(examples) * per_prompt, decoding.max_new_tokens),
+        pad_id=words.pad_token_id,
+        eos_id=words.eos_token_id,
+        per_prompt=per_prompt,
+    )
+    texts = texts_of(words, drawn.ids)
+    answers = [Answer(t, tuple(i), f) for t, i, f in zip(texts, drawn.ids, drawn.finished, strict=True)]
+    if per_prompt == 1:
+        return answers
+    repeated = [x for x in examples for _ in range(per_prompt)]
+    if who == "best_of_16_gold":
+        liked = gold.rewards(cell.task, repeated, answers)
+    else:
+        liked = reward_model.rewards(cell, labels.by_default(cell), "train", repeated, answers)
+    best = np.asarray(liked).reshape(-1, per_prompt).argmax(1)
+    return [answers[i * per_prompt + int(k)] for i, k in enumerate(best)]
+
+
+def divergence(cell: "Cell", who: str, examples: Sequence[Example], words: Any) -> dict[str, Any]:
+    """kl, kl_per_token, k1: per response, nats, along samples at temperature 1."""
+    from ..models.build import load_policy
+    from ..models.sampling import Decoding, sample, uniforms
+    from ..models.scoring import kl_along
+    from ..models.tokens import Tokens, prompt_ids
+
+    config = cell.config
+    policy, reference = load_policy(policy_of(cell, who)), load_policy(cell.make(sft))
+    decoding = Decoding(max_new_tokens=config["task"]["response_tokens"])
+    prompts = prompt_ids(words, [x.prompt for x in examples])
+    drawn = sample(
+        policy,
+        prompts,
+        decoding,
+        uniforms(2_000 + config["seed"], len(prompts), decoding.max_new_tokens),
+        pad_id=words.pad_token_id,
+        eos_id=words.eos_token_id,
+    )
+    rows = list(zip(prompts, drawn.ids, strict=True))
+    tokens = Tokens.collate(rows, words.pad_token_id)
+    exact, k1 = kl_along(policy, reference, tokens, config["model"]["micro_batch"])
+    total = exact.sum(-1)
+    return {
+        "kl": total.numpy(),
+        "kl_per_token": (total / tokens.length).numpy(),
+        "k1": k1.sum(-1).numpy(),
+    }
+
+
+def scores(
+    cell: "Cell", who: str, examples: Sequence[Example], answers: Sequence[Answer]
+) -> dict[str, Any]:
+    """One column a metric, one number a prompt."""
+    import pandas as pd
+
+    from ..metrics.bertscore import BERTScore
+    from ..metrics.rouge import Rouge
+    from ..metrics.win_rate import wins
+
+    texts = [a.text for a in answers]
+    found: dict[str, Any] = {"length": [len(a.ids) for a in answers]}
+    if cell.task.gold is not None:
+        parts = pd.DataFrame([
+            cell.task.gold(x, a.text, a.finished) for x, a in zip(examples, answers, strict=True)
+        ])  # fmt: skip
+        found["gold"] = parts.sum(axis=1)
+        found |= {f"gold_part/{name}": parts[name] for name in parts}
+    by = labels.by_default(cell)
+    found["proxy"] = reward_model.rewards(cell, by, "train", examples, answers)
+    found["held_out"] = reward_model.rewards(cell, by, "held_out", examples, answers)
+    if who in ("end", "peak") and trained_on(cell) == "reward_model":
+        found["trained_reward"] = reward_model.rewards(
+            cell, labels.labeller(cell), "train", examples, answers
+        )
+    if all(x.references for x in examples):
+        references = [list(x.references) for x in examples]
+        found |= Rouge().compute(predictions=texts, references=references)
+        encoder = BERTScore(**cell.config["metrics"]["bertscore"])
+        found["bertscore"] = encoder.compute(predictions=texts, references=references)["f1"]
+    ours = found["gold" if cell.task.gold is not None else "held_out"]
+    if who == "sft":
+        found["win"] = [0.5] * len(texts)
+    else:
+        baseline = pd.read_parquet(cell.make(this(), who="sft") / "answers.parquet")
+        theirs = baseline["gold" if cell.task.gold is not None else "held_out"]
+        found["win"] = wins(list(ours), list(theirs))
+    return found
+
+
+def signatures(cell: "Cell") -> dict[str, str]:
+    """How each metric was computed, in one line."""
+    from ..metrics.bertscore import BERTScore
+    from ..metrics.rouge import Rouge
+
+    judge = "gold" if cell.task.gold is not None else "held-out reward model"
+    by = labels.by_default(cell)
+    return {
+        "rouge": Rouge().signature,
+        "bertscore": BERTScore(**cell.config["metrics"]["bertscore"]).signature,
+        "kl": "exact KL(policy || SFT) over the vocabulary, summed over the response and its end, "
+        "samples at T=1 without truncation, nats",
+        "k1": "log policy - log SFT summed over the same samples, nats",
+        "proxy": f"reward model on the training pairs ({by} labels), SFT samples have mean 0 and sd 1",
+        "held_out": f"reward model on disjoint pairs ({by} labels), same scale",
+        "win_rate": f"against the SFT model's answers, ties count half, judge: {judge}",
+    }

@@ -1,0 +1,215 @@
+"""Stage: pairs with a verdict, by whoever the feedback names.
+
+`by=dataset` is what the task comes with: the pairs of its rows, or, for a task with a gold reward,
+annotators who follow it with a stated noise. Every other labeller is shown two samples of the SFT
+model. Identical answers and ties are dropped and counted.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..feedback import annotators, gold, rouge
+from ..feedback.answer import Answer
+from ..feedback.judge import SimulatedJudge
+from ..tasks.example import DataError, Example
+from . import lengths, reward_model, samples, tokenizer
+
+if TYPE_CHECKING:
+    from ..training.feeds import PairRows
+    from .cell import Cell
+
+VERSION = 1
+
+
+def inputs(cell: "Cell", by: str, part: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"seed": cell.config["shared_seed"]}
+    if has_pairs(cell, by):
+        pairs = cell.shared(cell.config["task"]["pairs"])
+        return {**found, "lengths": cell.key(lengths), **cell.data, "pairs": pairs}
+    found |= {"samples": cell.key(samples, part=part), **cell.data}
+    if by == "judge":
+        found["judge"] = cell.config["feedback"]["judge"]
+    if by == "reward_model":
+        found["reward_model"] = cell.key(reward_model, by="dataset", part="held_out")
+    return found
+
+
+def has_pairs(cell: "Cell", by: str) -> bool:
+    """Whether the labels are those of the task's own rows."""
+    return by == "dataset" and any(x.rejected is not None for x in cell.task.splits["train"])
+
+
+def labeller(cell: "Cell") -> str:
+    """Who labels for this recipe. Without pairs and without gold, ROUGE against references does."""
+    by = cell.config["feedback"]["labels"]
+    return by_default(cell) if by == "dataset" else by
+
+
+def build(cell: "Cell", folder: Path, checkpoints: Path, by: str, part: str) -> dict[str, Any]:
+    table, dropped = own_pairs(cell, part) if has_pairs(cell, by) else judged(cell, by, part)
+    if not len(table):
+        raise DataError(
+            f"task {cell.task.name}: no pair of two different answers is left in part {part} "
+            f"(dropped: {dropped}): give more rows (task.pairs) or train the SFT model for longer"
+        )
+    table.to_parquet(folder / "pairs.parquet")
+    agrees = np.nan
+    if table["gold_chosen"].notna().all():
+        agrees = float((table["gold_chosen"] > table["gold_rejected"]).mean())
+    return {"pairs": len(table), "dropped": dropped, "agrees_with_gold": None if np.isnan(agrees) else agrees}
+
+
+def own_pairs(cell: "Cell", part: str) -> tuple[Any, dict[str, int]]:
+    """The task's rows: two thirds of the training split to train on, a third held out."""
+    import pandas as pd
+
+    rows = [x for x in cell.examples("validation" if part == "test" else "train") if x.rejected]
+    limit = cell.shared(samples.SHARES[part] * cell.config["task"]["pairs"])
+    if part != "test":
+        order = np.random.default_rng([cell.config["shared_seed"], 7]).permutation(len(rows))
+        cut = 2 * len(rows) // 3
+        rows = [rows[i] for i in (order[:cut] if part == "train" else order[cut:])]
+    rows = rows[:limit]
+    table = pd.DataFrame({
+        "example": [x.id for x in rows],
+        "chosen": [x.chosen for x in rows],
+        "rejected": [x.rejected for x in rows],
+        "p_chosen": [1.0 if x.p_chosen is None else x.p_chosen for x in rows],
+        "margin": 0.0,
+        "gold_chosen": np.nan,
+        "gold_rejected": np.nan,
+    })  # fmt: skip
+    words = _words(cell)
+    for side in ("chosen", "rejected"):
+        table[f"{side}_ids"] = words(list(table[side]))
+    return table, {}
+
+
+def _words(cell: "Cell"):
+    from ..models.tokens import load_tokenizer, response_ids
+
+    words = load_tokenizer(cell.make(tokenizer))
+    return lambda texts: response_ids(words, texts)
+
+
+def judged(cell: "Cell", by: str, part: str) -> tuple[Any, dict[str, int]]:
+    """Two samples to each prompt, and which one the labeller prefers."""
+    import pandas as pd
+
+    drawn = pd.read_parquet(cell.make(samples, part=part) / "samples.parquet")
+    rows = {x.id: x for split in ("train", "validation") for x in cell.task.splits[split]}
+    dropped = {"identical answers": 0, "tied by the labeller": 0}
+    couples: list[tuple[Example, Answer, Answer]] = []
+    answers = [
+        Answer(text, tuple(ids), bool(done))
+        for text, ids, done in zip(drawn["text"], drawn["ids"], drawn["finished"], strict=True)
+    ]
+    for example, a, b in zip(drawn["example"][::2], answers[::2], answers[1::2], strict=True):
+        if a.text == b.text:
+            dropped["identical answers"] += 1
+        else:
+            couples.append((rows[example], a, b))
+    examples, first, second = (list(x) for x in zip(*couples, strict=True)) if couples else ([], [], [])
+    exact = None
+    if cell.task.gold is not None:
+        exact = [np.array(gold.rewards(cell.task, examples, some)) for some in (first, second)]
+    p_first = verdicts(cell, by, part, examples, first, second, exact)
+
+    found: dict[str, list[Any]] = {}
+    for i, (example, p) in enumerate(zip(examples, p_first, strict=True)):
+        if p == 0.5:
+            dropped["tied by the labeller"] += 1
+            continue
+        sides = (first[i], second[i]) if p > 0.5 else (second[i], first[i])
+        quality = [np.nan, np.nan] if exact is None else [exact[0][i], exact[1][i]]
+        if p < 0.5:
+            quality.reverse()
+        row = {
+            "example": example.id,
+            "chosen": sides[0].text,
+            "rejected": sides[1].text,
+            "p_chosen": max(p, 1 - p),
+            "margin": 0.0,
+            "gold_chosen": quality[0],
+            "gold_rejected": quality[1],
+            "chosen_ids": list(sides[0].ids),
+            "rejected_ids": list(sides[1].ids),
+        }
+        for name, x in row.items():
+            found.setdefault(name, []).append(x)
+    return pd.DataFrame(found), dropped
+
+
+def verdicts(
+    cell: "Cell",
+    by: str,
+    part: str,
+    examples: Sequence[Example],
+    first: Sequence[Answer],
+    second: Sequence[Answer],
+    exact: Sequence[np.ndarray] | None,
+) -> list[float]:
+    """P(first ≻ second) for each pair; ½ is a tie."""
+    if by == "reward_model":
+        scored = [reward_model.rewards(cell, "dataset", "held_out", examples, x) for x in (first, second)]
+        return hard(scored[0], scored[1])
+    quality = exact or [np.array(rouge.rewards(examples, some)) for some in (first, second)]
+    match by:
+        case "dataset":
+            seed = [cell.config["shared_seed"], 13, sorted(samples.SHARES).index(part)]
+            noise_seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+            says = annotators.preferences(
+                quality[0], quality[1], cell.task.label_noise or 0.0, noise_seed
+            )
+            return [
+                0.5 if a == b else float(x)
+                for x, a, b in zip(says, quality[0], quality[1], strict=True)
+            ]
+        case "gold" if exact is not None:
+            return hard(*exact)
+        case "gold":
+            raise LookupError(f"feedback=gold: task {cell.task.name!r} has no gold reward")
+        case "rouge":
+            return hard(*(rouge.rewards(examples, some) for some in (first, second)))
+        case "judge":
+            lengths_of = [[len(x.text.split()) for x in some] for some in (first, second)]
+            judge = SimulatedJudge(**cell.config["feedback"]["judge"])
+            return judge.preferences(quality[0], quality[1], *lengths_of)
+    raise LookupError(
+        f"feedback.labels={by!r}: one of dataset, gold, rouge, reward_model, judge"
+    )
+
+
+def by_default(cell: "Cell") -> str:
+    """Who labels where a recipe does not say: the task's own annotators, or ROUGE in their stead."""
+    return "dataset" if has_pairs(cell, "dataset") or cell.task.gold is not None else "rouge"
+
+
+def hard(a: Sequence[float], b: Sequence[float]) -> list[float]:
+    return [0.5 if x == y else float(x > y) for x, y in zip(a, b, strict=True)]
+
+
+def table(cell: "Cell", by: str, part: str) -> Any:
+    """The labelled pairs as a data frame: a row a pair."""
+    import pandas as pd
+
+    return pd.read_parquet(cell.make(sys.modules[__name__], by=by, part=part) / "pairs.parquet")
+
+
+def pair_rows(cell: "Cell", words: Any, by: str, part: str) -> "PairRows":
+    """The labelled pairs as token ids."""
+    from ..models.tokens import prompt_ids
+    from ..training.feeds import PairRows
+
+    pairs = table(cell, by, part)
+    rows = {x.id: x for split in ("train", "validation") for x in cell.task.splits[split]}
+    prompts = prompt_ids(words, [rows[i].prompt for i in pairs["example"]])
+    sides = [
+        [(p, list(ids)) for p, ids in zip(prompts, pairs[f"{side}_ids"], strict=True)]
+        for side in ("chosen", "rejected")
+    ]
+    return PairRows(*sides, list(pairs["p_chosen"]), list(pairs["margin"]))

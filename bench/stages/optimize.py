@@ -1,0 +1,242 @@
+"""Stage: preference optimization. An algorithm, what it learns from, and a budget make a policy."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..feedback import gold, rouge
+from ..feedback.answer import Answer
+from ..tasks.example import Example
+from . import labels, reference_scores, reward_model, samples, sft, tokenizer
+
+if TYPE_CHECKING:
+    from ..training.batches import Models
+    from .cell import Cell
+
+VERSION = 1
+POINTS = 8  # validations in a run
+
+
+def inputs(cell: "Cell") -> dict[str, Any]:
+    config = cell.config
+    found = {
+        "sft": cell.key(sft),
+        "algo": config["algo"],
+        "feed": config["feed"],
+        "reference": config["reference"],
+        "updates": config["budget"]["updates"],
+        "responses": config["budget"]["responses"],
+        "validation": config["budget"]["validation"],
+        "response_tokens": config["task"]["response_tokens"],
+        "optimization": config["model"]["optimization"],
+        "seed": config["seed"],
+    }
+    by = labels.labeller(cell)
+    if config["feed"]["name"] == "dataset":
+        found["labels"] = cell.key(labels, by=by, part="train")
+        if uses_cache(cell):
+            found["reference_scores"] = cell.key(reference_scores, by=by, part="train")
+    elif config["feed"]["name"] == "online":
+        found["reward"] = config["feedback"]["reward"]
+        if config["feedback"]["reward"] == "reward_model":
+            found["reward_model"] = cell.key(reward_model, by=by, part="train")
+    if cell.task.gold is None:
+        found["validated_by"] = cell.key(reward_model, by=labels.by_default(cell), part="held_out")
+    return found
+
+
+def uses_cache(cell: "Cell") -> bool:
+    """The stored scores are those of the SFT model."""
+    return cell.config["reference"]["name"] == "sft"
+
+
+def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
+    import pandas as pd
+    from accelerate import Accelerator
+    from hydra.utils import instantiate
+
+    from ..models import build as models
+    from ..models.tokens import load_tokenizer
+    from ..training.batches import Models
+    from ..training.loop import Optimization, train
+
+    spec = inputs(cell)
+    algo = instantiate(spec["algo"])
+    words = load_tokenizer(cell.make(tokenizer))
+    accelerator = Accelerator()
+    device = accelerator.device
+    policy = accelerator.prepare_model(models.load_policy(cell.make(sft)))
+    base = models.load_policy(cell.make(sft)).to(device).requires_grad_(False)
+    reference = base if cell.config["reference"]["name"] == "sft" else None
+    critic = None
+    if "critic" in algo.needs:
+        critic = accelerator.prepare_model(first_critic(cell, base))
+    name = cell.config["name"]
+    feed = FEEDS[spec["feed"]["name"]](cell, algo, words, device)
+    validate = validation(cell, words, base)
+    with cell.display.stage(name, spec["updates"]) as bar:
+        run = train(
+            algo,
+            feed,
+            Models(policy=policy, reference=reference, critic=critic),
+            Optimization(**spec["optimization"]),
+            updates=spec["updates"],
+            seed=spec["seed"],
+            micro=cell.config["model"]["micro_batch"] // (2 if spec["feed"]["name"] == "dataset" else 1),
+            accelerator=accelerator,
+            checkpoints=checkpoints,
+            bar=bar,
+            stage=name,
+            validate=validate,
+            points=min(POINTS, spec["updates"]),
+        )
+    final = accelerator.unwrap_model(policy)
+    final.save_pretrained(folder / "policy")
+    words.save_pretrained(folder / "policy")
+    if run.peak_update != spec["updates"]:
+        final.load_state_dict(run.peak_state)
+        final.save_pretrained(folder / "peak")
+        words.save_pretrained(folder / "peak")
+    log = pd.DataFrame(run.log)
+    log.insert(1, "stage", name)
+    log.to_parquet(folder / "log.parquet")
+    return {"peak_update": run.peak_update, "updates": spec["updates"]}
+
+
+def first_critic(cell: "Cell", base: Any) -> Any:
+    """The trunk of the reward model where one gives the reward, else the SFT model's; head at zero."""
+    from ..models.build import load_values, reset_head, with_value_head
+
+    if cell.config["feedback"]["reward"] != "reward_model":
+        return with_value_head(base)
+    return reset_head(load_values(cell.make(reward_model, by=labels.labeller(cell), part="train")))
+
+
+def from_dataset(cell: "Cell", algo: Any, words: Any, device: Any) -> Any:
+    """Shuffled rows: demonstrations, or pairs with the reference's scores from the store."""
+    from algos.core import FromDemonstrations, FromPairs
+
+    from ..training.feeds import Shuffled, demonstrations
+
+    responses, seed = cell.config["budget"]["responses"], cell.config["seed"]
+    if isinstance(algo, FromDemonstrations):
+        rows = [(x.prompt, x.demonstration) for x in cell.examples("train") if x.demonstration]
+        return Shuffled(demonstrations(words, rows, device), len(rows), responses, seed)
+    if not isinstance(algo, FromPairs):
+        raise ValueError(
+            f"{type(algo).__name__} learns from its own samples: set `feed=online`, not `feed=dataset`"
+        )
+    by = labels.labeller(cell)
+    pairs = labels.pair_rows(cell, words, by, "train")
+    if uses_cache(cell):
+        folder = cell.make(reference_scores, by=by, part="train")
+        pairs = replace(
+            pairs,
+            chosen_ref_logps=reference_scores.load(folder, "chosen", [len(r) for _, r in pairs.chosen]),
+            rejected_ref_logps=reference_scores.load(folder, "rejected", [len(r) for _, r in pairs.rejected]),
+        )
+    return Shuffled(
+        lambda some: pairs.batch(some, words.pad_token_id, device), len(pairs), responses // 2, seed
+    )
+
+
+def online(cell: "Cell", algo: Any, words: Any, device: Any) -> Any:
+    """Samples of the policy in training, with rewards."""
+    from algos.core import FromRollouts
+
+    from ..models.sampling import Decoding
+    from ..training.feeds import Rollouts
+
+    if not isinstance(algo, FromRollouts):
+        raise ValueError(
+            f"{type(algo).__name__} does not learn from rollouts: set `feed=dataset`, not `feed=online`"
+        )
+    config = cell.config
+    return Rollouts(
+        words=words,
+        prompts=samples.part_of(cell, "train"),
+        rewards=reward_of(cell, device),
+        decoding=Decoding(max_new_tokens=config["task"]["response_tokens"]),
+        size=config["budget"]["responses"],
+        phase=min(config["feed"]["rollouts"], config["budget"]["updates"] * config["budget"]["responses"]),
+        per_prompt=config["feed"]["per_prompt"],
+        epochs=config["feed"]["epochs"],
+        missing_end_penalty=config["feed"]["missing_end_penalty"],
+        seed=config["seed"],
+        micro=config["model"]["micro_batch"],
+        device=device,
+    )
+
+
+FEEDS = {"dataset": from_dataset, "online": online}
+
+
+def reward_of(cell: "Cell", device: Any) -> Callable[..., Sequence[float]]:
+    """(examples, answers, rows of token ids) -> the reward that rollouts are trained on."""
+    source = cell.config["feedback"]["reward"]
+    if source == "reward_model":
+        folder = cell.make(reward_model, by=labels.labeller(cell), part="train")
+        return model_rewards(folder, device)
+    if source == "gold":
+        return lambda examples, answers, rows: gold.rewards(cell.task, examples, answers)
+    if source == "rouge":
+        return lambda examples, answers, rows: rouge.rewards(examples, answers)
+    raise LookupError(f"feedback.reward={source!r}: one of reward_model, gold, rouge")
+
+
+def model_rewards(folder: Path, device: Any) -> Callable[..., list[float]]:
+    from ..models.rewards import RewardModel
+    from ..models.tokens import Tokens, load_tokenizer
+
+    model, words = RewardModel.load(folder), load_tokenizer(folder)
+    model.model.to(device)
+
+    def rewards(examples: Sequence[Example], answers: Sequence[Answer], rows: Any) -> list[float]:
+        return model(Tokens.collate(rows, words.pad_token_id).to(device)).tolist()
+
+    return rewards
+
+
+def validation(cell: "Cell", words: Any, base: Any) -> Callable[["Models"], Mapping[str, float]]:
+    """The policy on validation prompts, the same noise every time: gold (or, without gold, the
+    held-out reward model), exact KL to the SFT model in nats a response, length, end rate."""
+    from ..models.sampling import Decoding, sample, uniforms
+    from ..models.scoring import kl_along
+    from ..models.tokens import Tokens, prompt_ids, texts_of
+
+    config = cell.config
+    examples = cell.examples("validation")[: config["budget"]["validation"]]
+    prompts = prompt_ids(words, [x.prompt for x in examples])
+    decoding = Decoding(max_new_tokens=config["task"]["response_tokens"])
+    noise = uniforms(config["seed"] + 17, len(prompts), decoding.max_new_tokens)
+    device = next(base.parameters()).device
+    judge = None
+    if cell.task.gold is None:
+        folder = cell.make(reward_model, by=labels.by_default(cell), part="held_out")
+        judge = model_rewards(folder, device)
+
+    def validate(models: "Models") -> Mapping[str, float]:
+        drawn = sample(
+            models.policy, prompts, decoding, noise,
+            pad_id=words.pad_token_id, eos_id=words.eos_token_id,
+        )  # fmt: skip
+        rows = list(zip(prompts, drawn.ids, strict=True))
+        tokens = Tokens.collate(rows, words.pad_token_id).to(device)
+        exact, _ = kl_along(models.policy, base, tokens, config["model"]["micro_batch"])
+        found = {
+            "kl": exact.sum(-1).mean().item(),
+            "length": float(np.mean([len(ids) for ids in drawn.ids])),
+            "end_rate": float(np.mean(drawn.finished)),
+        }
+        texts = texts_of(words, drawn.ids)
+        answers = [Answer(t, tuple(i), f) for t, i, f in zip(texts, drawn.ids, drawn.finished, strict=True)]
+        if judge is None:
+            found["gold"] = float(np.mean(gold.rewards(cell.task, examples, answers)))
+        else:
+            found["held_out"] = float(np.mean(judge(examples, answers, rows)))
+        return {**found, "score": found["gold" if judge is None else "held_out"]}
+
+    return validate

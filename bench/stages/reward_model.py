@@ -1,0 +1,126 @@
+"""Stage: a reward model from labelled pairs, on a stated scale, with its accuracy on held-out pairs.
+
+The trunk is the SFT model's, the head starts at zero. Trained with algos.BradleyTerry, on soft
+labels where the labeller gave them. `part` says which pairs it learns from: rows that policies
+train on (`train`), or disjoint ones (`held_out`).
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..feedback.answer import Answer
+from ..stats.bootstrap import wilson
+from ..tasks.example import Example
+from . import labels, sft, tokenizer
+
+if TYPE_CHECKING:
+    from .cell import Cell
+
+VERSION = 1
+
+
+def inputs(cell: "Cell", by: str, part: str) -> dict[str, Any]:
+    return {
+        "sft": cell.key(sft),
+        "labels": cell.key(labels, by=by, part=part),
+        "test": cell.key(labels, by=labels.by_default(cell), part="test"),
+        "algo": cell.config["model"]["reward_model"]["algo"],
+        "optimization": cell.config["model"]["reward_model"],
+        "epochs": cell.config["model"]["reward_model"]["epochs"],
+        "seed": cell.config["shared_seed"] + (part == "held_out"),
+    }
+
+
+def build(cell: "Cell", folder: Path, checkpoints: Path, by: str, part: str) -> dict[str, Any]:
+    import pandas as pd
+    from accelerate import Accelerator
+    from hydra.utils import instantiate
+
+    from ..models import build as models
+    from ..models.rewards import RewardModel
+    from ..models.scoring import reference_logps
+    from ..models.tokens import Tokens, load_tokenizer
+    from ..training.batches import Models
+    from ..training.feeds import Shuffled
+    from ..training.loop import Optimization, train
+
+    spec = inputs(cell, by, part)
+    settings = dict(spec["optimization"])
+    algo = instantiate(settings.pop("algo"))
+    reads, size, epochs = (settings.pop(k) for k in ("reads", "pairs", "epochs"))
+    words = load_tokenizer(cell.make(tokenizer))
+    policy = models.load_policy(cell.make(sft))
+    accelerator = Accelerator()
+    trunk = accelerator.prepare_model(models.with_value_head(policy))
+    reward = RewardModel(trunk, reads)
+    data = labels.pair_rows(cell, words, by, part)
+    updates = max(1, round(epochs * len(data) / size))
+    feed = Shuffled(
+        lambda some: data.batch(some, words.pad_token_id, accelerator.device),
+        count=len(data),
+        size=min(size, len(data)),
+        seed=spec["seed"],
+    )
+    with cell.display.stage(f"reward model ({by}, {part})", updates) as bar:
+        run = train(
+            algo,
+            feed,
+            Models(reward=reward),
+            Optimization(**settings),
+            updates=updates,
+            seed=spec["seed"],
+            micro=max(1, cell.config["model"]["micro_batch"] // 2),
+            accelerator=accelerator,
+            checkpoints=checkpoints,
+            bar=bar,
+            stage=f"reward model ({by}, {part})",
+        )
+        trunk.eval()
+        test = labels.pair_rows(cell, words, labels.by_default(cell), "test")
+        both = Tokens.collate([*test.chosen, *test.rejected], words.pad_token_id)
+        raw = reward(both.to(accelerator.device)).double().cpu().numpy()
+    offset, scale = float(raw.mean()), float(raw.std()) or 1.0
+    RewardModel(accelerator.unwrap_model(trunk), reads, offset, scale).save(folder)
+    words.save_pretrained(folder)
+    pd.DataFrame(run.log).to_parquet(folder / "log.parquet")
+    known = reference_logps(policy, both.to(accelerator.device), cell.config["model"]["micro_batch"])
+    likelihood = (known[: len(test)].sum(-1) - known[len(test) :].sum(-1)).cpu().numpy()
+    table = labels.table(cell, labels.by_default(cell), "test")
+    gap = (table["gold_chosen"] - table["gold_rejected"]).to_numpy(dtype=float)
+    margin = raw[: len(test)] - raw[len(test) :]
+    longer = np.array([len(c) - len(r) for (_, c), (_, r) in zip(test.chosen, test.rejected, strict=True)])
+    return {
+        "offset": offset,
+        "scale": scale,
+        "pairs": len(data),
+        "parameters": models.parameters(trunk),
+        "accuracy": share(margin > 0),  # of held-out labels, noise included
+        "accuracy_gold": None if np.isnan(gap).any() else share((margin > 0) == (gap > 0), gap != 0),
+        "accuracy_likelihood": share(likelihood > 0),  # a control: what SFT finds more likely
+        "accuracy_length": share(longer > 0),  # another: the longer one
+    }
+
+
+def share(right: np.ndarray, of: np.ndarray | None = None) -> dict[str, float]:
+    """An accuracy with its Wilson interval."""
+    counted = right if of is None else right[of]
+    found = wilson(int(counted.sum()), len(counted))
+    return {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
+
+
+def rewards(
+    cell: "Cell", by: str, part: str, examples: Sequence[Example], answers: Sequence[Answer]
+) -> list[float]:
+    """What the reward model says of each answer, on its normalized scale."""
+    from ..models.rewards import RewardModel
+    from ..models.tokens import Tokens, load_tokenizer, prompt_ids
+
+    words = load_tokenizer(cell.make(tokenizer))
+    model = RewardModel.load(cell.make(sys.modules[__name__], by=by, part=part))
+    prompts = prompt_ids(words, [x.prompt for x in examples])
+    rows = [(p, list(a.ids)) for p, a in zip(prompts, answers, strict=True)]
+    return model(Tokens.collate(rows, words.pad_token_id)).tolist()

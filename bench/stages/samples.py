@@ -1,0 +1,74 @@
+"""Stage: two answers of the SFT model to each of some prompts, at temperature 1."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..tasks.example import Example
+from . import lengths, sft, tokenizer
+
+if TYPE_CHECKING:
+    from .cell import Cell
+
+VERSION = 1
+SHARES = {"train": 1.0, "held_out": 0.5, "test": 0.125}  # of task.pairs: prompts of each part
+
+
+def inputs(cell: "Cell", part: str) -> dict[str, Any]:
+    return {
+        "sft": cell.key(sft),
+        "lengths": cell.key(lengths),
+        "pairs": cell.shared(cell.config["task"]["pairs"]),
+        "response_tokens": cell.config["task"]["response_tokens"],
+        "seed": cell.config["shared_seed"],
+    }
+
+
+def part_of(cell: "Cell", part: str) -> list[Example]:
+    """Disjoint prompts: `train` and `held_out` from the training split, `test` from validation."""
+    wanted = {name: cell.shared(share * cell.config["task"]["pairs"]) for name, share in SHARES.items()}
+    if part == "test":
+        return cell.examples("validation")[: wanted["test"]]
+    rows = cell.examples("train")
+    order = np.random.default_rng([cell.config["shared_seed"], 7]).permutation(len(rows))
+    cut = min(wanted["train"], 2 * len(rows) // 3)
+    some = order[:cut] if part == "train" else order[cut : cut + wanted["held_out"]]
+    return [rows[i] for i in some]
+
+
+def build(cell: "Cell", folder: Path, checkpoints: Path, part: str) -> dict[str, Any]:
+    import pandas as pd
+
+    from ..models.build import load_policy
+    from ..models.sampling import Decoding, sample, uniforms
+    from ..models.tokens import load_tokenizer, prompt_ids, texts_of
+
+    words = load_tokenizer(cell.make(tokenizer))
+    policy = load_policy(cell.make(sft))
+    examples = part_of(cell, part)
+    decoding = Decoding(max_new_tokens=cell.config["task"]["response_tokens"])
+    seed = [cell.config["shared_seed"], 11, sorted(SHARES).index(part)]
+    with cell.display.stage(f"samples ({part})", 2 * len(examples)) as bar:
+        drawn = sample(
+            policy,
+            prompt_ids(words, [x.prompt for x in examples]),
+            decoding,
+            uniforms(
+                int(np.random.SeedSequence(seed).generate_state(1)[0]),
+                2 * len(examples),
+                decoding.max_new_tokens,
+            ),
+            pad_id=words.pad_token_id,
+            eos_id=words.eos_token_id,
+            per_prompt=2,
+            on_rows=bar.advance,
+        )
+    table = pd.DataFrame({
+        "example": [x.id for x in examples for _ in range(2)],
+        "text": texts_of(words, drawn.ids),
+        "ids": drawn.ids,
+        "finished": drawn.finished,
+    })  # fmt: skip
+    table.to_parquet(folder / "samples.parquet")
+    return {"prompts": len(examples), "end_rate": float(np.mean(drawn.finished))}

@@ -1,0 +1,38 @@
+"""Stage: the tokenizer, the model's own or a byte-level BPE learned from the task's training text."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .cell import Cell
+
+VERSION = 1
+
+
+def inputs(cell: "Cell") -> dict[str, Any]:
+    model = cell.config["model"]
+    if model["path"]:
+        return {"path": model["path"]}
+    return {**cell.data, "vocab_size": model["tokenizer"]["vocab_size"]}
+
+
+def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
+    from ..models.tokens import load_tokenizer, train_tokenizer
+
+    model = cell.config["model"]
+    with cell.display.stage("tokenizer"):
+        if model["path"]:
+            tokenizer = load_tokenizer(model["path"])
+        else:
+            tokenizer = train_tokenizer(training_text(cell), model["tokenizer"]["vocab_size"])
+    tokenizer.save_pretrained(folder)
+    return {"vocabulary": len(tokenizer)}
+
+
+def training_text(cell: "Cell") -> list[str]:
+    """Everything that the training split says."""
+    texts = []
+    for x in cell.task.splits["train"]:
+        answers = (x.demonstration, x.chosen, x.rejected, x.completion, *x.references)
+        texts += [x.prompt, *dict.fromkeys(a for a in answers if a)]
+    return texts

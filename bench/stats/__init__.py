@@ -1,0 +1,1 @@
+"""How sure a number is: intervals, paired tests, corrections and fits. numpy and scipy only."""

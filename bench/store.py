@@ -1,0 +1,141 @@
+"""Artifacts addressed by what determines them: made once, found by every later run.
+
+    <root>/<stage>-<key>/           a finished artifact: its files and `artifact.json`
+    <root>/unfinished/<stage>-<key>/  checkpoints of one in the making; they survive a kill
+    <root>/locks/                   one lock an artifact, released by the system if its owner dies
+
+A folder either has its final name, and then everything in it is complete and on disk, or it is not
+there: what is being made is renamed when it is done.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+MANIFEST = "artifact.json"
+
+
+class StoreError(RuntimeError):
+    """A damaged artifact, told in one line: which file, and what to do."""
+
+
+def content_hash(x: Any) -> str:
+    """sha256 of anything JSON can say, whatever the order of its keys."""
+    return sha256(json.dumps(x, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """All of the file or none of it, also when the power fails in between."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with draft.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of artifacts. Any number of processes may use it at once."""
+
+    root: Path
+
+    @staticmethod
+    def key(stage: str, inputs: Mapping[str, Any]) -> str:
+        """`<stage>-<16 hex digits>` of all that determines an artifact."""
+        return f"{stage}-{content_hash(inputs)[:16]}"
+
+    def path(self, key: str) -> Path:
+        return self.root / key
+
+    def has(self, key: str) -> bool:
+        return (self.path(key) / MANIFEST).exists()
+
+    def manifest(self, key: str) -> dict[str, Any]:
+        """What an artifact was made from (`inputs`), of (`files`, bytes) and at what cost."""
+        return json.loads((self.path(key) / MANIFEST).read_text())
+
+    def make(
+        self,
+        key: str,
+        inputs: Mapping[str, Any],
+        build: Callable[[Path, Path], Any],
+        on_wait: Callable[[str], Any] = lambda key: None,
+    ) -> Path:
+        """The folder of an artifact, made by `build(folder, checkpoints)` if it is not there yet.
+
+        What `build` returns is kept in the manifest as `notes` (JSON). While another process makes
+        the same artifact this one waits for it, after telling `on_wait`.
+        """
+        final = self.path(key)
+        if self.has(key):
+            self._check(key)
+            return final
+        (self.root / "locks").mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.root / "locks" / f"{key}.lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            on_wait(key)
+            lock.acquire()
+        try:
+            if not self.has(key):
+                self._build(key, inputs, build)
+        finally:
+            lock.release()
+        return final
+
+    def _build(self, key: str, inputs: Mapping[str, Any], build: Callable[[Path, Path], Any]):
+        work = self.root / "unfinished" / key
+        draft, checkpoints = work / "draft", work / "checkpoints"
+        shutil.rmtree(draft, ignore_errors=True)  # a killed process left it half written
+        draft.mkdir(parents=True)
+        checkpoints.mkdir(exist_ok=True)
+        start = time.perf_counter()
+        notes = build(draft, checkpoints)
+        files = sorted(p for p in draft.rglob("*") if p.is_file())
+        manifest = {
+            "key": key,
+            "inputs": inputs,
+            "files": {str(p.relative_to(draft)): p.stat().st_size for p in files},
+            "seconds": round(time.perf_counter() - start, 3),
+            "notes": notes,
+        }
+        (draft / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
+        for path in [*files, draft / MANIFEST, *(p for p in draft.rglob("*") if p.is_dir()), draft]:
+            _sync(path)
+        draft.rename(self.path(key))
+        _sync(self.root)
+        shutil.rmtree(work)
+
+    def _check(self, key: str) -> None:
+        """Every file is there and as long as when it was made."""
+        folder = self.path(key)
+        try:
+            sizes = self.manifest(key)["files"]
+        except (ValueError, KeyError) as e:
+            raise StoreError(f"{folder / MANIFEST} is damaged: delete {folder} and run again") from e
+        for name, size in sizes.items():
+            path = folder / name
+            if not path.exists() or path.stat().st_size != size:
+                raise StoreError(f"{path} is damaged: delete {folder} and run again")
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,66 @@
+"""What every task produces: rows of text, split, and a program that judges answers where one exists."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
+from json import dumps
+from typing import Any
+
+
+class DataError(ValueError):
+    """Bad input, told in one line: the file, the row, and what to do about it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One row. Text in, text out: what a tokenizer makes of it is no business of a task.
+
+    A response is appended to the prompt as it stands, so that a space between them belongs to one
+    of the two.
+    """
+
+    id: str  # unique within the task
+    prompt: str
+    references: tuple[str, ...] = ()  # the best known answers, for ROUGE and BERTScore
+    demonstration: str | None = None  # what supervised fine-tuning imitates
+    chosen: str | None = None
+    rejected: str | None = None
+    p_chosen: float | None = None  # P(chosen ≻ rejected) according to the labeller
+    completion: str | None = None  # a single answer ...
+    desirable: bool | None = None  # ... and whether it is wanted
+    about: Mapping[str, Any] = field(default_factory=dict)  # what `gold` has to know; JSON
+
+
+# The parts of an exact reward, which is their sum. `finished` is False where the length limit cut
+# the response: (example, response, finished) -> {"coverage": 1.0, "invented": -0.5, ...}.
+Gold = Callable[[Example, str, bool], dict[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Examples, one text filter, one split, a version and a hash."""
+
+    name: str
+    version: int
+    splits: Mapping[str, Sequence[Example]]  # train, validation, test; test_* are reported apart
+    gold: Gold | None = None
+    label_noise: float | None = None  # τ of annotators who follow gold: P(a ≻ b) = σ((gold_a − gold_b)/τ)
+    constant: str = ""  # an answer that ignores the prompt: the zero of the scale
+    dropped: Mapping[str, int] = field(default_factory=dict)  # by the text filter: reason -> rows
+
+    def reward(self, example: Example, response: str, finished: bool = True) -> float:
+        """The exact reward of a response; LookupError where the task has none."""
+        if self.gold is None:
+            raise LookupError(f"task {self.name!r} has no gold reward")
+        return sum(self.gold(example, response, finished).values())
+
+    @cached_property
+    def data_hash(self) -> str:
+        """sha256 over every row of every split, in order."""
+        digest = sha256()
+        for split in sorted(self.splits):
+            digest.update(split.encode())
+            for row in self.splits[split]:
+                digest.update(dumps(vars(row), sort_keys=True, default=dict).encode())
+        return digest.hexdigest()

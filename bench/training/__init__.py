@@ -1,0 +1,1 @@
+"""Rows to batches, batches to losses, losses to steps, steps to a trained model."""

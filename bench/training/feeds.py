@@ -1,0 +1,195 @@
+"""Where batches come from: rows of a data set in shuffled order, or samples of the policy itself."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..feedback.answer import Answer
+from ..models.sampling import Decoding, Samples, sample, uniforms
+from ..models.scoring import reference_logps, state_values
+from ..models.tokens import Tokens, prompt_ids, response_ids, texts_of
+from ..tasks.example import Example
+from .batches import Batch, DemonstrationBatch, Models, PairBatch, Row, RolloutBatch, ragged
+from .loop import Turn
+
+Collate = Callable[[Sequence[int]], Batch]  # row numbers to a batch
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """`size` of `count` rows an update, every row once an epoch, another order each epoch."""
+
+    collate: Collate
+    count: int
+    size: int
+    seed: int
+
+    def rows(self, update: int) -> list[int]:
+        """Batches run across the ends of epochs, so that none is smaller than the others."""
+        positions = range(update * self.size, (update + 1) * self.size)
+        return [int(self._order(p // self.count)[p % self.count]) for p in positions]
+
+    def _order(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng([self.seed, epoch]).permutation(self.count)
+
+    def __call__(self, update: int, models: Models) -> Turn:
+        return Turn(self.collate(self.rows(update)))
+
+
+def demonstrations(words: Any, rows: Sequence[tuple[str, str]], device: Any) -> Collate:
+    """Batches of (prompt, response)."""
+    encoded = encode(words, rows)
+
+    def collate(some: Sequence[int]) -> DemonstrationBatch:
+        tokens = Tokens.collate([encoded[i] for i in some], words.pad_token_id)
+        return DemonstrationBatch(tokens.to(device))
+
+    return collate
+
+
+@dataclass(frozen=True)
+class PairRows:
+    """Pairs as token ids, with what is known of each: one entry a pair in every sequence."""
+
+    chosen: Sequence[Row]
+    rejected: Sequence[Row]
+    p_chosen: Sequence[float]
+    margin: Sequence[float]
+    chosen_ref_logps: Sequence[Sequence[float]] | None = None
+    rejected_ref_logps: Sequence[Sequence[float]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def batch(self, some: Sequence[int], pad_id: int, device: Any) -> PairBatch:
+        rows = [self.chosen[i] for i in some] + [self.rejected[i] for i in some]
+        tokens = Tokens.collate(rows, pad_id).to(device)
+        # Hard win rates, 1 and 0, stand in for pairs that no judge has measured.
+        given = {"win_rate": torch.cat([torch.ones(len(some)), torch.zeros(len(some))])}
+        if self.chosen_ref_logps is not None:
+            known = [self.chosen_ref_logps[i] for i in some]
+            known += [self.rejected_ref_logps[i] for i in some]
+            given["token_ref_logps"] = ragged(known, tokens.width)
+        labels = {
+            "p_chosen": torch.tensor([float(self.p_chosen[i]) for i in some]),
+            "margin": torch.tensor([float(self.margin[i]) for i in some]),
+        }
+        return PairBatch(
+            tokens,
+            {name: x.to(device) for name, x in given.items()},
+            {name: x.to(device) for name, x in labels.items()},
+        )
+
+
+def encode(words: Any, rows: Sequence[tuple[str, str]]) -> list[Row]:
+    """(prompt, response) texts as token ids, EOS behind the response."""
+    prompts = prompt_ids(words, [p for p, _ in rows])
+    return list(zip(prompts, response_ids(words, [r for _, r in rows]), strict=True))
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """Samples of the policy: drawn once a phase, used for `epochs` passes of minibatches of `size`.
+
+    A response that was cut at the length limit loses `missing_end_penalty`; then the losses see
+    `rewards`, one number a response, on its last token.
+    """
+
+    words: Any
+    prompts: Sequence[Example]
+    rewards: Callable[[Sequence[Example], Sequence[Answer], Sequence[Row]], Sequence[float]]
+    decoding: Decoding
+    size: int  # responses an update
+    phase: int  # responses a phase, a multiple of size
+    per_prompt: int
+    epochs: int
+    missing_end_penalty: float
+    seed: int
+    micro: int
+    device: Any
+
+    @property
+    def updates_a_phase(self) -> int:
+        return self.epochs * (self.phase // self.size)
+
+    def __call__(self, update: int, models: Models) -> Turn:
+        number, turn = divmod(update, self.updates_a_phase)
+        if turn == 0:
+            self._batches.clear()
+            self._batches.append(self.collect(number, models))
+        batch, measured = self._batches[0]
+        epoch, part = divmod(turn, self.phase // self.size)
+        order = np.random.default_rng([self.seed, number, epoch]).permutation(len(batch))
+        rows = torch.as_tensor(order[part * self.size : (part + 1) * self.size].copy())
+        last = turn + 1 == self.updates_a_phase
+        return Turn(batch, rows, last, measured if turn == 0 else None)
+
+    def __post_init__(self):
+        if self.phase % self.size or self.phase % self.per_prompt:
+            raise ValueError(
+                f"feed.rollouts={self.phase} must be a multiple of budget.responses={self.size} "
+                f"and of feed.per_prompt={self.per_prompt}"
+            )
+        object.__setattr__(self, "_batches", [])
+
+    def collect(self, number: int, models: Models) -> tuple[RolloutBatch, Mapping[str, float]]:
+        """A phase of rollouts, and what it measured."""
+        deck = Shuffled(lambda _: None, len(self.prompts), self.phase // self.per_prompt, self.seed)
+        examples = [self.prompts[i] for i in deck.rows(number)]
+        prompts = prompt_ids(self.words, [x.prompt for x in examples])
+        drawn = self.draw(prompts, number, models)
+
+        owners = [i for i in range(len(examples)) for _ in range(self.per_prompt)]
+        texts = texts_of(self.words, drawn.ids)
+        answers = [
+            Answer(text, tuple(ids), done)
+            for text, ids, done in zip(texts, drawn.ids, drawn.finished, strict=True)
+        ]
+        rows = [(prompts[o], ids) for o, ids in zip(owners, drawn.ids, strict=True)]
+        rewards = torch.tensor(self.rewards([examples[o] for o in owners], answers, rows))
+        finished = torch.tensor(drawn.finished)
+        penalized = rewards - self.missing_end_penalty * (~finished).float()
+
+        tokens = Tokens.collate(rows, self.words.pad_token_id).to(self.device)
+        old = ragged(drawn.logps, tokens.width).to(self.device)
+        given: dict[str, torch.Tensor] = {}
+        values = None
+        with torch.no_grad():
+            if models.reference is not None:
+                given["token_ref_logps"] = reference_logps(models.reference, tokens, self.micro)
+            if models.critic is not None:
+                values = state_values(models.critic, tokens)
+        measured = {
+            "rollout/reward": rewards.mean().item(),
+            "rollout/length": tokens.length.float().mean().item(),
+            "rollout/end_rate": finished.float().mean().item(),
+        }
+        if given:
+            k1 = torch.where(tokens.mask, old - given["token_ref_logps"], 0.0).sum(-1)
+            measured["rollout/kl"] = k1.mean().item()
+        batch = RolloutBatch(
+            tokens,
+            token_old_logps=old,
+            rewards=penalized.to(self.device),
+            prompt=torch.tensor(owners, device=self.device),
+            finished=finished.to(self.device),
+            given=given,
+            old_values=values,
+        )
+        return batch, measured
+
+    def draw(self, prompts: Sequence[Sequence[int]], number: int, models: Models) -> Samples:
+        count = len(prompts) * self.per_prompt
+        noise_seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
+        return sample(
+            models.policy,
+            prompts,
+            self.decoding,
+            uniforms(noise_seed, count, self.decoding.max_new_tokens),
+            pad_id=self.words.pad_token_id,
+            eos_id=self.words.eos_token_id,
+            per_prompt=self.per_prompt,
+        )

@@ -1,0 +1,172 @@
+"""Steps in a row: schedule, log, validation, checkpoints.
+
+Everything random is drawn from (seed, update), so that a run which was killed and goes on from its
+last checkpoint ends with the bits of a run that was not.
+"""
+
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from algos.core import Credits
+
+from .batches import Batch, Models
+from .progress import Bar
+from .step import assign, step
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on, told in one line."""
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """How gradients become steps. `critic_lr` None is `lr`; `warmup` counts updates."""
+
+    lr: float
+    critic_lr: float | None = None
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.0
+    warmup: int = 0
+    schedule: str = "constant"  # any name of transformers.SchedulerType
+    max_norm: float = 1.0
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one update trains on: some rows of a batch, which may serve several updates."""
+
+    batch: Batch
+    rows: Tensor | None = None  # None: all
+    last: bool = True  # whether the next update starts on a new batch
+    measured: Mapping[str, float] | None = None  # of a fresh batch: goes into the log
+
+
+class Feed(Protocol):
+    """Hands out turns; the same update gets the same turn whatever happened before."""
+
+    def __call__(self, update: int, models: Models) -> Turn: ...
+
+
+@dataclass
+class Trained:
+    """What a run of the loop leaves behind, beside the models in their last state."""
+
+    log: list[dict[str, float]]  # a row an update; validation in columns `validation/...`
+    peak_update: int | None = None  # by validation; None without it
+    peak_state: Mapping[str, Tensor] | None = None  # the policy's parameters at the peak
+
+
+def train(
+    algo: Any,
+    feed: Feed,
+    models: Models,
+    optimization: Optimization,
+    *,
+    updates: int,
+    seed: int,
+    micro: int,
+    accelerator: Accelerator,
+    checkpoints: Path,
+    bar: Bar,
+    stage: str,
+    validate: Callable[[Models], Mapping[str, float]] | None = None,
+    points: int = 8,  # how often `validate` is called, the last time after the last update
+    checkpoint_every: float = 10.0,  # seconds
+) -> Trained:
+    """Train in place. `validate` returns numbers of which `score` (higher is better) picks the peak."""
+    from transformers import get_scheduler
+
+    groups = [
+        {"params": list(model.parameters()), "lr": lr_of(name, optimization)}
+        for name, model in models.trained.items()
+    ]
+    optimizer = torch.optim.AdamW(
+        groups, betas=tuple(optimization.betas), weight_decay=optimization.weight_decay
+    )
+    schedule = get_scheduler(optimization.schedule, optimizer, optimization.warmup, updates)
+    optimizer = accelerator.prepare(optimizer)
+    measure = {round((k + 1) * updates / points) for k in range(points)} if validate else set()
+    state = algo.start() if isinstance(algo, Credits) else None
+
+    run = Trained(log=[])
+    start = 0
+    if (kept := load_checkpoint(checkpoints)) is not None:
+        start, state, run = kept["update"], kept["state"], kept["run"]
+        for name, model in models.trained.items():
+            model.load_state_dict(kept["models"][name])
+        optimizer.load_state_dict(kept["optimizer"])
+        schedule.load_state_dict(kept["schedule"])
+    bar.advance(start)
+
+    saved, began = time.perf_counter(), time.perf_counter()
+    before = run.log[-1]["seconds"] if run.log else 0.0
+    current, credit = None, None
+    for update in range(start, updates):
+        turn = feed(update, models)
+        if turn.batch is not current:
+            current = turn.batch
+            generator = torch.Generator().manual_seed(seed * 1_000_003 + update)
+            credit, state = assign(algo, current, models, state, generator, micro)
+        numbers = step(
+            algo, current, models, optimizer, accelerator,
+            credit=credit, rows=turn.rows, micro=micro, max_norm=optimization.max_norm,
+        )  # fmt: skip
+        if not all(map(math.isfinite, (numbers["loss"], numbers["grad_norm"]))):
+            raise TrainingError(
+                f"{stage}: the loss is {numbers['loss']} and its gradient's norm "
+                f"{numbers['grad_norm']} at update {update + 1} of {updates}: lower the learning "
+                f"rate (it is {optimization.lr:g}) or look for bad rows in the data"
+            )
+        schedule.step()
+        row = {"step": update + 1, "lr": schedule.get_last_lr()[0], **numbers}
+        row |= turn.measured or {}
+        if update + 1 in measure:
+            found = dict(validate(models))
+            best = max((r.get("validation/score", -math.inf) for r in run.log), default=-math.inf)
+            if found["score"] > best:
+                run.peak_update = update + 1
+                run.peak_state = {k: v.clone() for k, v in models.policy.state_dict().items()}
+            row |= {f"validation/{name}": x for name, x in found.items()}
+        run.log.append({**row, "seconds": before + time.perf_counter() - began})
+        bar.advance(1, **row)
+        if turn.last and time.perf_counter() - saved > checkpoint_every:
+            save_checkpoint(checkpoints, {
+                "update": update + 1,
+                "state": state,
+                "run": run,
+                "models": {name: m.state_dict() for name, m in models.trained.items()},
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+            })  # fmt: skip
+            saved = time.perf_counter()
+    return run
+
+
+def lr_of(name: str, optimization: Optimization) -> float:
+    critic_lr = optimization.lr if optimization.critic_lr is None else optimization.critic_lr
+    return critic_lr if name == "critic" else optimization.lr
+
+
+def save_checkpoint(folder: Path, content: Mapping[str, Any]) -> None:
+    """Replaces the last one at once or not at all."""
+    draft = folder / "last.pt.draft"
+    with draft.open("wb") as file:
+        torch.save(dict(content), file)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(folder / "last.pt")
+
+
+def load_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """Our own file, in our own store: pickled state of credits is read, too."""
+    path = folder / "last.pt"
+    return torch.load(path, weights_only=False) if path.exists() else None

@@ -1,0 +1,56 @@
+"""A bandit: prompts without words, responses of one token, every expectation a finite sum."""
+
+from collections.abc import Callable
+
+import torch
+
+from algos.core import Pairs, Responses
+
+REF = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64).log()
+REWARD = torch.tensor([0.0, 0.5, 1.0, 2.0], dtype=torch.float64)
+ARMS = len(REF)
+WIN, LOSE = torch.tensor([(i, j) for i in range(ARMS) for j in range(ARMS) if i != j]).unbind(-1)
+ODDS = torch.sigmoid(REWARD[WIN] - REWARD[LOSE])  # how often WIN is preferred
+
+
+def tokens(logp: torch.Tensor, ref: torch.Tensor, **given) -> Responses:
+    """One-token responses."""
+    mask = torch.ones(len(logp), 1, dtype=torch.bool)
+    return Responses(token_logps=logp[:, None], token_ref_logps=ref[:, None], mask=mask, **given)
+
+
+def every_pair(logp: torch.Tensor) -> Pairs:
+    """All ordered pairs of arms under a policy; one state, so one KL(π_ref ‖ π_θ) for them all."""
+    kl = (REF.exp() * (REF - logp)).sum().expand(len(WIN), 1)
+    return Pairs(
+        chosen=tokens(logp[WIN], REF[WIN], token_ref_kl=kl),
+        rejected=tokens(logp[LOSE], REF[LOSE], token_ref_kl=kl),
+    )
+
+
+def descend(
+    objective: Callable[[torch.Tensor], torch.Tensor],
+    lr: float,
+    steps: int = 120,
+    start: float = 0.0,
+    momentum: float = 0.7,
+) -> torch.Tensor:
+    """Where gradient descent with momentum leads. A gradient need not have a potential."""
+    x = torch.full((ARMS,), start, dtype=torch.float64)
+    velocity = torch.zeros_like(x)
+    for _ in range(steps):
+        ahead = (x + momentum * velocity).requires_grad_()  # Nesterov's
+        (gradient,) = torch.autograd.grad(objective(ahead), ahead)
+        velocity = momentum * velocity - lr * gradient
+        x = x + velocity
+    return x
+
+
+def minimiser(algo, odds: torch.Tensor = ODDS, lr: float = 20.0) -> torch.Tensor:
+    """Where a pair loss leads, given how often the first of each pair is preferred."""
+
+    def objective(logits):
+        terms = algo.loss(every_pair((REF + logits).log_softmax(-1))).parts["policy"].terms
+        return (odds * terms).sum() / len(WIN)
+
+    return (REF + descend(objective, lr)).softmax(-1)

@@ -1,0 +1,265 @@
+"""The optimum that each algorithm promises, reached by descent on the loss itself.
+
+A sign error, a missing detach, the wrong estimate of the KL or a sum for a mean lands elsewhere.
+"""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, tensor
+from torch.testing import assert_close
+
+from algos import DPO, IPO, PPO, SFT, TDPO1, TDPO2, BradleyTerry, IPOMean
+from algos.core import Critic, Demonstrations, Pairs, Responses, Rollouts
+from tests.arms import ARMS, LOSE, ODDS, REF, REWARD, WIN, descend, every_pair, minimiser, tokens
+from tests.samples import credited, value
+
+BETA = 0.5
+OPTIMUM = (REF + REWARD / BETA).softmax(-1)  # of E r − β KL(π ‖ π_ref)
+GOLDEN = tensor([0.049061, 0.100021, 0.181257, 0.669660], dtype=torch.float64)
+BEATS = torch.sigmoid(REWARD[:, None] - REWARD).mean(-1)  # an arm beats itself half the time
+IPO_OPTIMUM = (REF + BEATS / 0.5).softmax(-1)
+IPO_GOLDEN = tensor([0.306227, 0.282878, 0.234996, 0.175898], dtype=torch.float64)
+
+
+def close(got: Tensor, want: Tensor, atol: float = 1e-9) -> None:
+    assert_close(got, want, atol=atol, rtol=0)
+
+
+# -- from pairs
+
+
+@pytest.mark.parametrize(
+    ("algo", "lr", "optimum", "golden"),
+    [
+        (DPO(beta=BETA), 20.0, OPTIMUM, GOLDEN),
+        (TDPO1(beta=BETA), 20.0, OPTIMUM, GOLDEN),  # both drifts are those of one state
+        (TDPO2(beta=BETA, alpha=0.0), 20.0, OPTIMUM, GOLDEN),
+        (IPO(tau=0.5), 0.3, IPO_OPTIMUM, IPO_GOLDEN),
+        (IPOMean(tau=0.5), 0.3, IPO_OPTIMUM, IPO_GOLDEN),  # one token: a mean is a sum
+    ],
+    ids=["dpo", "tdpo1", "tdpo2 at 0", "ipo", "ipo_mean"],
+)
+def test_pairs_lead_to_the_promised_optimum(algo, lr, optimum, golden):
+    """π_ref exp(r / β) for DPO; π_ref exp(P(y ≻ μ) / τ) for IPO, with uniform μ."""
+    policy = minimiser(algo, lr=lr)
+    close(policy, optimum)
+    close(policy, golden, atol=1e-6)
+
+
+def test_tdpo2_is_held_back_by_the_drift_it_does_not_give_back():
+    """The chosen drift is no more than a yardstick, so its pull does not cancel, even in one state:
+    Σ w (e_w − e_l) = α Σ w (π_θ − π_ref), w = P σ(−z), and ∇KL(π_ref ‖ π_θ) = π_θ − π_ref.
+    """
+    alpha = 0.5
+    policy = minimiser(TDPO2(beta=BETA, alpha=alpha))
+    h = policy.log() - REF
+    w = ODDS * torch.sigmoid(-BETA * (h[WIN] - h[LOSE]))
+    pull = torch.zeros(ARMS, dtype=torch.float64).index_add(0, WIN, w).index_add(0, LOSE, -w)
+    close(pull, alpha * w.sum() * (policy - REF.exp()))
+
+    def drift(p):
+        return (REF.exp() * (REF - p.log())).sum()
+
+    assert 0.01 < drift(policy) < 0.5 * drift(OPTIMUM)
+
+
+def test_wrong_labels_move_dpo():
+    """A tenth of the labels turned round."""
+    policy = minimiser(DPO(beta=BETA), odds=0.8 * ODDS + 0.1)
+    close((policy - OPTIMUM).abs().max(), tensor(0.167, dtype=torch.float64), atol=5e-4)
+
+
+def test_on_sure_wins_ipo_stops_and_dpo_does_not():
+    def margin(algo, steps: int, lr: float) -> float:
+        def objective(x):
+            logp = (REF + x).log_softmax(-1)
+            pair = Pairs(chosen=tokens(logp[:1], REF[:1]), rejected=tokens(logp[1:2], REF[1:2]))
+            return value(algo.loss(pair))
+
+        x = descend(objective, lr, steps)
+        return (x[0] - x[1]).item()
+
+    assert margin(IPO(tau=0.5), 200, 0.05) == pytest.approx(1.0)
+    assert 2 < margin(DPO(beta=BETA), 50, 1.0) < margin(DPO(beta=BETA), 100, 1.0) - 0.5
+
+
+# -- from demonstrations
+
+
+def test_sft_leads_to_the_distribution_of_the_data():
+    """Of tokens: three one-token answers and one answer of two tokens are five."""
+    first, second = tensor([0, 0, 1, 2]), tensor([3, 3, 3, 3])
+    mask = tensor([[True, False], [True, False], [True, False], [True, True]])
+
+    def objective(logits):
+        logp = logits.log_softmax(-1)
+        logps = torch.stack([logp[first], logp[second]], -1)
+        return value(SFT().loss(Demonstrations(responses=Responses(token_logps=logps, mask=mask))))
+
+    policy = descend(objective, lr=1.0).softmax(-1)
+    close(policy, tensor([0.4, 0.2, 0.2, 0.2], dtype=torch.float64))
+
+
+# -- a reward model
+
+
+def rewards(algo: BradleyTerry, start: float = 0.0) -> Tensor:
+    blank = every_pair(REF)
+
+    def objective(score):
+        pairs = blank.replace(
+            chosen=blank.chosen.replace(score=score[WIN]),
+            rejected=blank.rejected.replace(score=score[LOSE]),
+            p_chosen=ODDS,
+            margin=torch.zeros_like(ODDS),
+        )
+        return value(algo.loss(pairs))
+
+    return descend(objective, lr=4.0, start=start)
+
+
+def test_bradley_terry_recovers_planted_utilities_up_to_a_constant():
+    score = rewards(BradleyTerry(), start=3.0)
+    close(score, REWARD - REWARD.mean() + 3)  # nothing pulls on the constant
+    close(torch.sigmoid(score[WIN] - score[LOSE]), ODDS)  # calibrated
+
+
+def test_smoothed_labels_calibrate_to_smoothed_odds():
+    """Arm by arm: E [σ(Δ) − (1 − ε) p − ε (1 − p)] = 0, so that rewards are drawn together."""
+    score = rewards(BradleyTerry(label_smoothing=0.1))
+    pull = torch.sigmoid(score[WIN] - score[LOSE]) - (0.8 * ODDS + 0.1)
+    close(torch.zeros(ARMS, dtype=torch.float64).index_add(0, WIN, pull), 0 * score)
+    assert (score.diff() > 0).all()
+    assert score[-1] - score[0] < 0.8 * (REWARD[-1] - REWARD[0])
+
+
+def test_centring_picks_the_constant():
+    score = rewards(BradleyTerry(centring=0.01), start=3.0)
+    assert abs(score.mean()) < 1e-3
+    assert_close(score, REWARD - REWARD.mean(), atol=0.1, rtol=0)
+
+
+# -- from rollouts
+
+
+def ppo_rows(counts: Tensor) -> Tensor:
+    """Row numbers: row i as often as it is counted."""
+    return torch.arange(len(counts)).repeat_interleave(counts)
+
+
+def sampled(policy: Tensor, rows: int) -> Tensor:
+    """How often each answer comes in so many rows, as near to its probability as counts can be."""
+    return (policy * rows).round().clamp(min=1).long()
+
+
+def follow(algo: PPO, logits: Tensor, rollouts_at, steps: int = 120) -> Tensor:
+    """Sample, credit, step; each step is shorter, since whitening keeps advantages large."""
+    logits = logits.clone().requires_grad_()
+    for step in range(steps):
+        data = credited(algo, rollouts_at(logits))
+        loss = algo.loss(data)
+        (gradient,) = torch.autograd.grad(loss.share(loss.weights, {"policy"}), logits)
+        with torch.no_grad():
+            logits -= 2.0 * 0.93**step * gradient
+    return logits.detach()
+
+
+def arms_at(algo: PPO, logits: Tensor, rows: Tensor) -> Rollouts:
+    """These arms, sampled just now, with the critic that knows E[r − β k1]."""
+    logp = logits.log_softmax(-1)
+    old = logp.detach()
+    worth = (old.exp() * (REWARD - algo.kl_coef * (old - REF))).sum().expand(len(rows), 1)
+    return Rollouts(
+        responses=tokens(logp[rows], REF[rows]),
+        token_old_logps=old[rows, None],
+        rewards=REWARD[rows],
+        prompt=rows,
+        finished=torch.ones(len(rows), dtype=torch.bool),
+        critic=Critic(values=worth, old_values=worth),
+    )
+
+
+def test_ppo_leads_to_the_promised_optimum():
+    """k1 in the reward: π_ref exp(R / β). Whitening changes the way, not the end."""
+    algo = PPO(kl_coef=BETA)
+
+    def rollouts(logits):
+        return arms_at(algo, logits, ppo_rows(sampled(logits.detach().softmax(-1), 200)))
+
+    policy = follow(algo, REF, rollouts).softmax(-1)
+    close(policy, OPTIMUM, atol=1e-3)
+    close(policy, GOLDEN, atol=1e-3)
+
+
+@pytest.mark.parametrize("logits", [torch.zeros(ARMS), tensor([1.0, -2.0, 0.5, 3.0])])
+def test_what_a_policy_lacks_is_its_distance_from_the_optimum(logits):
+    """J* − J(π) = β KL(π ‖ π*), where J is the expected return that PPO credits; J* = β log Z."""
+    policy = logits.double().softmax(-1)
+    returns = credited(
+        PPO(kl_coef=BETA), arms_at(PPO(kl_coef=BETA), policy.log(), torch.arange(ARMS))
+    )
+    achieved = (policy * returns.credit.returns[:, 0]).sum()
+    best = BETA * (REF + REWARD / BETA).logsumexp(-1)
+    assert best.item() == pytest.approx(1.0491998, abs=1e-6)
+    distance = BETA * (policy * (policy.log() - OPTIMUM.log())).sum()
+    close(best - achieved, distance)
+    if not logits.any():
+        assert distance.item() == pytest.approx(0.2350884, abs=1e-6)
+
+
+# -- from rollouts of one or two tokens: stop at once, or say a or b and then x or y
+
+ANSWERS = tensor([[0, -1], [1, 0], [1, 1], [2, 0], [2, 1]])  # (first choice, second choice)
+TREE_REF = (tensor([0.5, 0.3, 0.2]), tensor([[0.5, 0.5], [0.7, 0.3], [0.4, 0.6]]))
+TREE_REWARD = tensor([0.3, 0.0, 1.0, 0.6, -0.4], dtype=torch.float64)
+TREE_MASK = tensor([[True, False], *[[True, True]] * 4])
+
+
+def tree_logps(first: Tensor, second: Tensor) -> Tensor:
+    """The two tokens of each answer; the second of the first answer is padding."""
+    a, b = ANSWERS[:, 0], ANSWERS[:, 1].clamp(min=0)
+    return torch.stack([first.log_softmax(-1)[a], second.log_softmax(-1)[a, b]], -1)
+
+
+def tree_values(algo: PPO, logps: Tensor, ref: Tensor) -> Tensor:
+    """V(x) and V(x, y_1): the expected rest of R − β Σ k1."""
+    rest = TREE_REWARD[:, None] - algo.kl_coef * (logps - ref)[:, 1:]
+    later = torch.zeros(3, dtype=logps.dtype).index_add(
+        0, ANSWERS[1:, 0], (logps[1:, 1:].exp() * rest[1:])[:, 0]
+    )[ANSWERS[:, 0]]
+    firsts = tensor([0, 1, 3])  # one answer of each first choice
+    gain = torch.where(TREE_MASK[:, 1], later, TREE_REWARD) - algo.kl_coef * (logps - ref)[:, 0]
+    now = (logps[firsts, 0].exp() * gain[firsts]).sum()
+    return torch.stack([now.expand(5), later], -1)
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.95, 1.0])
+def test_ppo_over_several_tokens_weighs_whole_answers(lam):
+    """Given true values, every λ leads to π(y) ∝ π_ref(y) exp(R(y) / β)."""
+    algo = PPO(kl_coef=BETA, lam=lam)
+    start = torch.cat([p.double().log().flatten() for p in TREE_REF])
+    ref = tree_logps(start[:3], start[3:].view(3, 2))
+    optimum = ((ref * TREE_MASK).sum(-1) + TREE_REWARD / BETA).softmax(-1)
+
+    def rollouts(logits):
+        logps = tree_logps(logits[:3], logits[3:].view(3, 2))
+        old = logps.detach()
+        rows = ppo_rows(sampled((old * TREE_MASK).sum(-1).exp(), 200))
+        values = tree_values(algo, old, ref)[rows]
+        return Rollouts(
+            responses=Responses(
+                token_logps=logps[rows], token_ref_logps=ref[rows], mask=TREE_MASK[rows]
+            ),
+            token_old_logps=old[rows],
+            rewards=TREE_REWARD[rows],
+            prompt=rows,
+            finished=torch.ones(len(rows), dtype=torch.bool),
+            critic=Critic(values=values, old_values=values),
+        )
+
+    end = follow(algo, start, rollouts)
+    policy = (tree_logps(end[:3], end[3:].view(3, 2)) * TREE_MASK).sum(-1).exp()
+    close(policy, optimum, atol=5e-3)
+    assert math.isclose(policy.sum().item(), 1.0)

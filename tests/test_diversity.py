@@ -1,0 +1,51 @@
+"""Diversity, lengths and win rates, by hand."""
+
+import numpy as np
+import pytest
+
+from bench.metrics.diversity import distinct, lengths, self_repetition
+from bench.metrics.win_rate import both_orders, wins
+
+
+def test_distinct_by_hand():
+    # a b a b | b a: bigrams ab ba ab | ba
+    assert distinct(["a b a b", "b a"], 2) == 0.5
+    assert distinct(["a b a b", "b a"], 1) == pytest.approx(1 / 3)
+
+
+def test_distinct_does_not_cross_texts():
+    assert distinct(["a", "b"], 2) == 0.0
+    assert distinct([], 1) == 0.0
+    assert distinct(["", " "], 1) == 0.0
+
+
+def test_self_repetition_by_hand():
+    # a a a: one different unigram of three, one bigram of two; nothing repeats across texts
+    assert self_repetition(["a a a", "a b", ""], 1) == pytest.approx([2 / 3, 0, 0])
+    assert self_repetition(["a a a", "a"], 2) == [0.5, 0.0]
+
+
+def test_lengths():
+    assert lengths(["", " a  b\nc ", "x"]) == [0, 3, 1]
+
+
+def test_wins_by_hand():
+    assert wins([1.0, 2.0, 0.1 + 0.2, 1.0], [0.0, 3.0, 0.3, 0.95], atol=0.1) == [1, 0, 0.5, 0.5]
+    assert wins([0.1 + 0.2], [0.3]) == [0.5]
+    with pytest.raises(ValueError, match="row 1: nan"):
+        wins([0.0, float("nan")], [0.0, 0.0])
+    with pytest.raises(ValueError, match="shape"):
+        wins([0.0], [0.0, 1.0])
+
+
+def test_both_orders_cancel_the_place():
+    assert both_orders(lambda first, second: 0.9, "a", "b") == 0.5  # always the first: no opinion
+    honest = {("good", "bad"): 0.8, ("bad", "good"): 0.3}
+    assert both_orders(lambda a, b: honest[a, b], "good", "bad") == pytest.approx(0.75)
+    assert both_orders(lambda a, b: honest[a, b], "bad", "good") == pytest.approx(0.25)
+
+
+def test_both_orders_of_many_keep_a_lost_verdict_lost():
+    got = both_orders(lambda a, b: np.array([1.0, float("nan")]), ["x", "y"], ["z", "w"])
+    assert got[0] == 0.5
+    assert np.isnan(got[1])

@@ -1,0 +1,63 @@
+"""The shared arithmetic, by hand and against definitions. Tables of PPO: test_golden.py."""
+
+import pytest
+import torch
+from torch import tensor
+from torch.testing import assert_close
+
+from algos.ops import at_last_token, gae, group_mean, group_std, k1, k2, k3, whiten
+
+YES, NO = True, False
+
+
+def test_gae_charges_gamma_where_the_caller_says():
+    # two turns of two tokens, one foreign token between; γ = 0.9 at the first turn's end, else 1;
+    # λ = ½, V = 0, reward 1 at the end: A = 1, ½ · 1, ½ · 0.9 · ½, ½ · 0.225
+    mask = tensor([[YES, YES, NO, YES, YES]])
+    zeros, discounts = torch.zeros(1, 5), tensor([[1.0, 0.9, 1.0, 1.0, 1.0]])
+    rewards = at_last_token(tensor([1.0]), mask)
+    want = tensor([[0.1125, 0.225, 0.0, 0.5, 1.0]])
+    assert_close(gae(rewards, zeros, mask, discounts, lam=0.5), want)
+
+
+def test_last_token_of_a_gapped_and_of_an_empty_response():
+    mask = tensor([[YES, NO, YES, NO], [NO, NO, NO, NO]])
+    got = at_last_token(tensor([3.0, 4.0]), mask)
+    assert_close(got, tensor([[0.0, 0.0, 3.0, 0.0], [0.0] * 4]))
+
+
+def test_whiten_by_hand():
+    # 1 and 3: mean 2, unbiased variance 2
+    mask = tensor([[YES, NO, YES]])
+    root = 2**-0.5
+    assert_close(whiten(tensor([[1.0, 9.0, 3.0]]), mask), tensor([[-root, 0.0, root]]))
+    # a tiny variance is not blown up: √(5e-9 + 1e-8), not √5e-9 + 1e-8
+    small = whiten(tensor([[0.0, 9.0, 1e-4]], dtype=torch.float64), mask)
+    assert_close(small[0, 2].item(), 5e-5 / 1.5e-8**0.5)
+
+
+@pytest.mark.parametrize("mask", [[NO, NO], [YES, NO]])
+def test_whiten_of_no_token_or_of_one(mask):
+    assert_close(whiten(tensor([[5.0, 6.0]]), tensor([mask])), torch.zeros(1, 2))
+
+
+def test_groups():
+    x, group = tensor([1.0, 5.0, 3.0, 7.0]), tensor([4, 9, 4, 2])
+    assert_close(group_mean(x, group), tensor([2.0, 5.0, 2.0, 7.0]))
+    assert_close(group_std(x, group), tensor([2**0.5, 0.0, 2**0.5, 0.0]))
+
+
+def test_kl_estimates_in_expectation():
+    """E k1 = E k3 = KL(π_θ ‖ π_ref) exactly; as losses, k1 pulls nowhere and k2 along the KL."""
+    ref = tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64).log()
+    logits = tensor([0.3, -0.2, 0.5, 0.1], dtype=torch.float64, requires_grad=True)
+    logp = logits.log_softmax(-1)
+    p, ratio = logp.exp(), (logp - ref)[None]
+    kl = (p * ratio[0]).sum()
+    assert_close(kl.item(), 0.152653, atol=1e-6, rtol=0)
+    want = torch.autograd.grad(kl, logits, retain_graph=True)[0]
+    for k, mean, gradient in [(k1, 0.152653, 0 * want), (k2, 0.166428, want), (k3, 0.152653, None)]:
+        estimate = (p.detach() * k(ratio)[0]).sum()
+        assert_close(estimate.item(), mean, atol=1e-6, rtol=0)
+        if gradient is not None:
+            assert_close(torch.autograd.grad(estimate, logits, retain_graph=True)[0], gradient)
