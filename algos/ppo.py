@@ -47,7 +47,7 @@ class PPO(FromRollouts, Credits):
     def credit(self, rollouts: Rollouts, state: None, generator: torch.Generator):
         mask = rollouts.responses.mask
         values = masked(rollouts.critic.old_values, mask)
-        kl = k1(masked(rollouts.token_old_logps - rollouts.responses.token_ref_logps, mask))
+        kl = k1(rollouts.token_old_logps - rollouts.responses.token_ref_logps)
         rewards = at_last_token(rollouts.rewards, mask) - self.kl_coef * kl
         discounts = torch.full_like(values, self.gamma)
         advantages = gae(rewards, values, mask, discounts, self.lam)

@@ -6,7 +6,15 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-TOP = ("seed", "shared_seed", "runs", "store", "name", "stages", "tuned")  # words of run.yaml itself
+TOP = (
+    "seed",
+    "shared_seed",
+    "runs",
+    "store",
+    "name",
+    "stages",
+    "tuned",
+)  # words of run.yaml itself
 PLURALS = {"algo": "algos", "task": "tasks", "model": "models"}
 
 
@@ -64,7 +72,9 @@ def listing(conf: Path, what: str) -> str:
     if not known:
         every = [PLURALS.get(p.name, p.name) for p in sorted(conf.iterdir()) if p.is_dir()]
         close = difflib.get_close_matches(what, every, 1, 0.0)
-        raise Unknown(f"nothing is listed under {what!r}: did you mean {close[0]}? ({' '.join(every)})")
+        raise Unknown(
+            f"nothing is listed under {what!r}: did you mean {close[0]}? ({' '.join(every)})"
+        )
     if group == "algo":
         rows = [recipe(conf / "algo" / f"{name}.yaml") for name in known]
     else:
@@ -97,7 +107,9 @@ def recipe(path: Path) -> tuple[str, str, str, str]:
         for node in module.body:
             if isinstance(node, ast.ClassDef) and node.name == name:
                 base = next(b.id for b in node.bases if isinstance(b, ast.Name))
-                papers = re.findall(r"https://arxiv.org/abs/\S+?(?=[,\s])", ast.get_docstring(module) or "")
+                papers = re.findall(
+                    r"https://arxiv.org/abs/\S+?(?=[,\s])", ast.get_docstring(module) or ""
+                )
                 own = re.findall(r"https://arxiv.org/abs/\S+", yaml)
                 return path.stem, name, base.removeprefix("From").lower(), (own or papers)[0]
     return path.stem, name, "", ""
@@ -112,6 +124,10 @@ def find_run(name: str, folder: Path) -> Path:
     if not found:
         raise Unknown(f"{folder} holds no records: run `python -m bench` first")
     if matching:
-        raise Unknown(f"{name!r} is the beginning of {', '.join(p.stem for p in matching)}: say more")
+        raise Unknown(
+            f"{name!r} is the beginning of {', '.join(p.stem for p in matching)}: say more"
+        )
     close = difflib.get_close_matches(name, [p.stem for p in found], 1, 0.0)
-    raise Unknown(f"there is no run {name!r}: did you mean {close[0]}? (`prefzoo board` shows runs)")
+    raise Unknown(
+        f"there is no run {name!r}: did you mean {close[0]}? (`prefzoo board` shows runs)"
+    )

@@ -9,8 +9,8 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
-from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def kept(cell: Cell, name: str, make: Any) -> Record:
             **common(cell, name, run_id),
             status="failed",
             error=why,
-            kind="policy",
+            kind="control" if name in evaluate.CONTROLS else "policy",
             seconds={"cell": time.perf_counter() - start},
         )
         records.write(failed, folder)
@@ -120,7 +120,9 @@ def policy_record(cell: Cell, run_id: str) -> Record:
 
 def control_record(cell: Cell, who: str, run_id: str) -> Record:
     made = cell.make(evaluate, who=who)
-    per_prompt = records.write_per_prompt(run_id, answers(made), Path(cell.config["runs"]) / "records")
+    per_prompt = records.write_per_prompt(
+        run_id, answers(made), Path(cell.config["runs"]) / "records"
+    )
     return Record(
         **common(cell, who, run_id),
         kind="control",
@@ -171,8 +173,8 @@ def metrics(made: Path) -> dict[str, Metric]:
             interval = mean_interval(rows[name].astype(float).to_numpy())
             found[label] = Metric(
                 value=interval.value,
-                low=interval.low,
-                high=interval.high,
+                low=None if isnan(interval.low) else interval.low,
+                high=None if isnan(interval.high) else interval.high,
                 n=interval.n,
                 estimator="mean over prompts, percentile bootstrap",
                 signature=signed.get(signature) if signature else None,
@@ -251,7 +253,9 @@ def algorithm_key(target: str) -> str:
     from algos import ALGORITHMS
 
     name = target.rpartition(".")[2]
-    keys = [k for k, cls in ALGORITHMS.items() if cls.__name__ == name and target.startswith("algos.")]
+    keys = [
+        k for k, cls in ALGORITHMS.items() if cls.__name__ == name and target.startswith("algos.")
+    ]
     return keys[0] if keys else target
 
 
@@ -282,7 +286,9 @@ def git() -> dict[str, Any]:
 
     def ask(*words: str) -> str | None:
         try:
-            done = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, timeout=20)
+            done = subprocess.run(
+                ["git", *words], cwd=here, capture_output=True, text=True, timeout=20
+            )
         except (OSError, subprocess.TimeoutExpired):
             return None
         return done.stdout if done.returncode == 0 else None

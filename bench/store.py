@@ -61,7 +61,7 @@ class Store:
         return self.root / key
 
     def has(self, key: str) -> bool:
-        return (self.path(key) / MANIFEST).exists()
+        return self.path(key).exists()
 
     def manifest(self, key: str) -> dict[str, Any]:
         """What an artifact was made from (`inputs`), of (`files`, bytes) and at what cost."""
@@ -125,7 +125,7 @@ class Store:
         folder = self.path(key)
         try:
             sizes = self.manifest(key)["files"]
-        except (ValueError, KeyError) as e:
+        except (OSError, ValueError, LookupError, TypeError) as e:
             raise StoreError(f"{folder / MANIFEST} is damaged: delete {folder} and run again") from e
         for name, size in sizes.items():
             path = folder / name

@@ -9,21 +9,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench.reports.board import (
-    Cell,
-    Row,
-    board,
-    by_prompt,
-    crossed_interval,
-    letters,
-    number,
-    overlap,
-    ranked,
-    to_csv,
-    to_markdown,
-    to_terminal,
-)
+from bench.reports.board import Row, board, letters, overlap, ranked
+from bench.reports.estimates import Cell, Versus, by_prompt, crossed_interval
 from bench.reports.record import Budget, Git, Metric, Metrics, Parents, Task
+from bench.reports.render import number, to_csv, to_markdown, to_terminal
 from tests.test_records import frame, record
 
 
@@ -314,6 +303,23 @@ def test_the_legend_has_estimators_and_warns_where_rows_differ():
     assert said in to_markdown(board(runs)).replace("\\_", "_").replace("- ", "")
 
 
+def test_the_terminal_explains_its_columns_in_few_lines_and_still_warns():
+    signed = {
+        name: [metric.model_copy(update={"signature": f"{name}={v}|{'long' * 50}"}) for v in (1, 2)]
+        for name, metric in EVERYTHING.items()
+    }
+    ends = [{name: by_row[i] for name, by_row in signed.items()} for i in (0, 1)]
+    found = board([record(n, end=end) for n, end in zip("ab", ends, strict=True)])
+    said = printed(found, width=120)
+    legend = said[said.index("±: half") :].splitlines()
+    assert len(legend) <= 12
+    assert "held: a reward model of other pairs" in " ".join(legend)
+    assert "longlong" not in said
+    assert "KL" in next(line for line in found.tables[0].notes if "NOT COMPARABLE" in line)
+    assert "NOT COMPARABLE" in said
+    assert to_markdown(found).count("long" * 50) == 2 * len(EVERYTHING)
+
+
 def test_seeds_may_differ_in_the_models_that_judge():
     keys = [Metric(value=1, signature=f"rm {str(s) * 64}") for s in (1, 2)]
     runs = [record(n, s, end={"proxy": keys[s]}) for n in "ab" for s in (0, 1)]
@@ -405,6 +411,14 @@ def test_methods_are_paired_with_the_sft_model_of_their_seed():
     markdown = to_markdown(board([r for r, _ in runs], {r.run_id: f for r, f in runs}))
     assert "Beats SFT on gold?" in markdown
     assert "] worse |" in markdown
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.1, 0.9, "yes"), (-0.1, 0.9, "unclear"), (-0.9, 0.1, "unclear"), (-0.9, -0.1, "worse")],
+)
+def test_sft_is_beaten_when_the_interval_says_so(low, high, verdict):
+    assert Versus(0, (low + high) / 2, low, high, 0.5).verdict == verdict
 
 
 def test_without_files_nothing_is_said_about_sft():

@@ -12,6 +12,8 @@ from algos.core import (
     Batch,
     Credits,
     Labels,
+    Loss,
+    Mean,
     Pairs,
     Rankings,
     Responses,
@@ -168,6 +170,16 @@ def test_credit_carries_no_gradient(algo):
 
 
 # -- how its parts add up
+
+
+def test_a_loss_by_hand():
+    # ½ (1 · 1 + 2 · 0 + 3 · 2) / 3, and a part that weighs nothing
+    terms, weights = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 0.0, 2.0])
+    loss = Loss(policy=Mean(terms, weights, coef=0.5), value=Mean(terms, 0 * weights))
+    assert loss.weights == {"policy": 3.0, "value": 0.0}
+    assert_close(value(loss), torch.tensor(0.5 * 7 / 3))
+    assert_close(loss.share({"policy": torch.tensor(6.0)}, {"policy"}), torch.tensor(0.5 * 7 / 6))
+    assert loss.share(loss.weights, {"value"}) == 0
 
 
 @every

@@ -13,7 +13,7 @@ def band(n, p):
 
 
 def test_bounds_by_hand():
-    # two values: a resample's mean is 0, ½ or 1 with ¼, ½, ¼, so the quartiles of 50 % lie at the jumps
+    # of two values, a resample has mean 0, ½ or 1 in ¼, ½ and ¼ of the cases
     got = mean_interval([0.0, 1.0], level=0.8)
     assert (got.value, got.low, got.high, got.n) == (0.5, 0.0, 1.0, 2)
     assert mean_interval([0.0, 1.0], level=0.4) == Interval(0.5, 0.5, 0.5, 2)

@@ -9,8 +9,8 @@ from bench.tasks.example import Example, Task
 
 WORLDS = {"digest": digest, "helpdesk": helpdesk}
 HASHES = {  # of seed 0; whoever changes one raises that task's VERSION
-    "digest": "",
-    "helpdesk": "",
+    "digest": "0c6811d903f798d2c9e5e347aa4a8f9796d1d5ade35e91d1bdb976c8a4fff617",
+    "helpdesk": "e25e014d15a81f771f068236d754660c36cb21164d9eb18cbb946fbf6d79ed3e",
 }
 
 
@@ -25,7 +25,12 @@ REPORT = Example(
     "note : lena moved chairs . also , omar counted maps . summary :",
     references=(" ben sold lamps . lena moved chairs .",),
     about={
-        "short": ["ben sold lamps", "anna repaired bikes", "lena moved chairs", "omar counted maps"],
+        "short": [
+            "ben sold lamps",
+            "anna repaired bikes",
+            "lena moved chairs",
+            "omar counted maps",
+        ],
         "full": [
             "ben sold lamps on monday",
             "anna repaired bikes at the farm",
@@ -54,7 +59,10 @@ QUIET = Example(
         (" anna repaired bikes .", {}),
         (" nothing to report .", {}),
         # 8 words are free; 12 words, 11, 15
-        (" ben sold lamps . lena moved chairs . anna repaired bikes .", {"coverage": 1, "length": -0.2}),
+        (
+            " ben sold lamps . lena moved chairs . anna repaired bikes .",
+            {"coverage": 1, "length": -0.2},
+        ),
         (" ben sold lamps on monday . lena moved chairs .", {"coverage": 1, "length": -0.1}),
         (" ben sold lamps . that is all for today .", {"coverage": 2 / 3, "length": -0.1}),
         (
@@ -173,19 +181,19 @@ def test_scale(task: Task):
 
 
 def test_demonstrations_leave_headroom(task: Task):
+    """A quarter to two fifths below the references, on average."""
     rows = task.splits["train"]
-    assert 0.65 < mean(task.reward(row, row.demonstration) for row in rows) < 0.8
+    assert 0.6 < mean(task.reward(row, row.demonstration) for row in rows) < 0.75
     assert all(row.demonstration.startswith(" ") for row in rows)
 
 
 def test_every_part_of_gold_occurs(task: Task):
     """Demonstrations show most faults; a demonstration said twice and cut short shows the rest."""
-    seen = set()
-    for row in task.splits["train"][:500]:
+    rows, seen = task.splits["train"][:500], set()
+    for row in rows:
         for text in (row.demonstration, row.demonstration * 2 + " and"):
             seen |= {name for name, part in task.gold(row, text, False).items() if part}
-        seen_names = set(task.gold(row, "", True))
-    assert seen == seen_names
+    assert seen == set(task.gold(rows[0], ""))
 
 
 def test_size_and_words(task: Task):

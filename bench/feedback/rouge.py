@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ..metrics.rouge import Rouge
+from ..metrics.rouge import rouge
 from ..tasks.example import Example
 from .answer import Answer
 
@@ -12,7 +12,5 @@ def rewards(examples: Sequence[Example], answers: Sequence[Answer]) -> list[floa
     for x in examples:
         if not x.references:
             raise LookupError(f"feedback=rouge needs a reference, and example {x.id} has none")
-    return Rouge().compute(
-        predictions=[answer.text for answer in answers],
-        references=[list(x.references) for x in examples],
-    )["rougeLsum"]
+    texts = [answer.text for answer in answers]
+    return rouge(texts, [list(x.references) for x in examples])["rougeLsum"]

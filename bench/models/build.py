@@ -31,7 +31,9 @@ def from_scratch(architecture: Mapping[str, Any], tokenizer: Any, seed: int) -> 
 def load_policy(path: str | Path) -> nn.Module:
     """A causal language model, in evaluation mode for good: dropout would make ratios lie."""
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # of weights, for each of many small models
     return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
 
 
@@ -50,15 +52,14 @@ def with_value_head(policy: nn.Module) -> nn.Module:
     config.num_labels, config.classifier_dropout = 1, 0.0
     model = AutoModelForTokenClassification.from_config(config)
     model.base_model.load_state_dict(policy.base_model.state_dict())
-    nn.init.zeros_(model.get_submodule("score").weight)
-    nn.init.zeros_(model.get_submodule("score").bias)
-    return model.eval()
+    return reset_head(model.eval())
 
 
 def reset_head(values: nn.Module) -> nn.Module:
     """A reward model as a critic to be: its trunk, and a head that starts at zero."""
-    nn.init.zeros_(values.get_submodule("score").weight)
-    nn.init.zeros_(values.get_submodule("score").bias)
+    (head,) = (m for m in values.children() if isinstance(m, nn.Linear))
+    for numbers in head.parameters():
+        nn.init.zeros_(numbers)
     return values
 
 

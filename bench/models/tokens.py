@@ -54,18 +54,19 @@ def prompt_ids(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
 
 
 def response_ids(tokenizer: Any, responses: Sequence[str]) -> list[list[int]]:
-    """Without BOS, and with exactly one EOS."""
+    """Without BOS, and with exactly one EOS: a text that spells a special token stays text."""
     if not responses:
         return []
-    rows = tokenizer(list(responses), add_special_tokens=False).input_ids
+    rows = tokenizer(
+        list(responses), add_special_tokens=False, split_special_tokens=True
+    ).input_ids
     return [[*row, tokenizer.eos_token_id] for row in rows]
 
 
 def texts_of(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
     """Responses as text, without EOS and other special tokens."""
-    return tokenizer.batch_decode(
-        [list(row) for row in rows], skip_special_tokens=True, clean_up_tokenization_spaces=False
-    )
+    how = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+    return [tokenizer.decode(list(row), **how) for row in rows]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .board import board, to_markdown
+from .board import board
 from .record import (
     PerPrompt,
     Record,
@@ -24,6 +24,7 @@ from .record import (
     text,
     write_bytes,
 )
+from .render import to_markdown
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -14,7 +14,9 @@ def respond(path: Path, prompt: str) -> str:
 
     record = records.read(path)
     if record.policy is None or not Path(record.policy).exists():
-        raise Unknown(f"the policy of {record.run_id} is not on this machine: run `{record.command}`")
+        raise Unknown(
+            f"the policy of {record.run_id} is not on this machine: run `{record.command}`"
+        )
     words, policy = load_tokenizer(record.policy), load_policy(record.policy)
     decoding = Decoding(max_new_tokens=int(record.decoding["max_new_tokens"]))
     drawn = sample(

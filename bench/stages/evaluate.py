@@ -6,7 +6,9 @@ from it, so that whatever a table says can be computed again.
 """
 
 import json
+import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,15 @@ VERSION = 1
 BEST_OF = 16
 # Who answers. `end` and `peak` are the trained policy after its last update and where validation
 # liked it best; the others are controls, the same for every algorithm.
-CONTROLS = ("references", "sft", "best_of_16", "best_of_16_gold", "empty", "constant", "copied_prompt")
+CONTROLS = (
+    "references",
+    "sft",
+    "best_of_16",
+    "best_of_16_gold",
+    "empty",
+    "constant",
+    "copied_prompt",
+)
 
 
 def controls(cell: "Cell") -> list[str]:
@@ -64,8 +74,6 @@ def inputs(cell: "Cell", who: str) -> dict[str, Any]:
 
 
 def this() -> Any:
-    import sys
-
     return sys.modules[__name__]
 
 
@@ -94,7 +102,8 @@ def build(cell: "Cell", folder: Path, checkpoints: Path, who: str) -> dict[str, 
         if who in ("references", "empty", "constant", "copied_prompt"):
             texts = [fixed(cell, who, x) for x in examples]
             answers = [
-                Answer(t, tuple(ids)) for t, ids in zip(texts, response_ids(words, texts), strict=True)
+                Answer(t, tuple(ids))
+                for t, ids in zip(texts, response_ids(words, texts), strict=True)
             ]
         else:
             answers = sampled(cell, who, examples, words)
@@ -150,7 +159,9 @@ def sampled(cell: "Cell", who: str, examples: Sequence[Example], words: Any) -> 
         per_prompt=per_prompt,
     )
     texts = texts_of(words, drawn.ids)
-    answers = [Answer(t, tuple(i), f) for t, i, f in zip(texts, drawn.ids, drawn.finished, strict=True)]
+    answers = [
+        Answer(t, tuple(i), f) for t, i, f in zip(texts, drawn.ids, drawn.finished, strict=True)
+    ]
     if per_prompt == 1:
         return answers
     repeated = [x for x in examples for _ in range(per_prompt)]
@@ -198,8 +209,8 @@ def scores(
     """One column a metric, one number a prompt."""
     import pandas as pd
 
-    from ..metrics.bertscore import BERTScore
-    from ..metrics.rouge import Rouge
+    from ..metrics.bertscore import bertscore
+    from ..metrics.rouge import rouge
     from ..metrics.win_rate import wins
 
     texts = [a.text for a in answers]
@@ -219,9 +230,8 @@ def scores(
         )
     if all(x.references for x in examples):
         references = [list(x.references) for x in examples]
-        found |= Rouge().compute(predictions=texts, references=references)
-        encoder = BERTScore(**cell.config["metrics"]["bertscore"])
-        found["bertscore"] = encoder.compute(predictions=texts, references=references)["f1"]
+        found |= rouge(texts, references)
+        found["bertscore"] = bertscore(texts, references, encoder(cell))["f1"]
     ours = found["gold" if cell.task.gold is not None else "held_out"]
     if who == "sft":
         found["win"] = [0.5] * len(texts)
@@ -232,16 +242,27 @@ def scores(
     return found
 
 
+@cache
+def loaded(kind: Any, **settings: Any) -> Any:
+    return kind(**settings)
+
+
+def encoder(cell: "Cell") -> Any:
+    """BERTScore's encoder, loaded once a process."""
+    from ..metrics.bertscore import Encoder
+
+    return loaded(Encoder, **cell.config["metrics"]["bertscore"])
+
+
 def signatures(cell: "Cell") -> dict[str, str]:
     """How each metric was computed, in one line."""
-    from ..metrics.bertscore import BERTScore
-    from ..metrics.rouge import Rouge
+    from ..metrics import bertscore, rouge
 
     judge = "gold" if cell.task.gold is not None else "held-out reward model"
     by = labels.by_default(cell)
     return {
-        "rouge": Rouge().signature,
-        "bertscore": BERTScore(**cell.config["metrics"]["bertscore"]).signature,
+        "rouge": rouge.signature(),
+        "bertscore": bertscore.signature(encoder(cell)),
         "kl": "exact KL(policy || SFT) over the vocabulary, summed over the response and its end, "
         "samples at T=1 without truncation, nats",
         "k1": "log policy - log SFT summed over the same samples, nats",

@@ -60,7 +60,11 @@ def build(cell: "Cell", folder: Path, checkpoints: Path, by: str, part: str) -> 
     agrees = np.nan
     if table["gold_chosen"].notna().all():
         agrees = float((table["gold_chosen"] > table["gold_rejected"]).mean())
-    return {"pairs": len(table), "dropped": dropped, "agrees_with_gold": None if np.isnan(agrees) else agrees}
+    return {
+        "pairs": len(table),
+        "dropped": dropped,
+        "agrees_with_gold": None if np.isnan(agrees) else agrees,
+    }
 
 
 def own_pairs(cell: "Cell", part: str) -> tuple[Any, dict[str, int]]:
@@ -113,7 +117,9 @@ def judged(cell: "Cell", by: str, part: str) -> tuple[Any, dict[str, int]]:
             dropped["identical answers"] += 1
         else:
             couples.append((rows[example], a, b))
-    examples, first, second = (list(x) for x in zip(*couples, strict=True)) if couples else ([], [], [])
+    examples, first, second = (
+        (list(x) for x in zip(*couples, strict=True)) if couples else ([], [], [])
+    )
     exact = None
     if cell.task.gold is not None:
         exact = [np.array(gold.rewards(cell.task, examples, some)) for some in (first, second)]
@@ -155,7 +161,9 @@ def verdicts(
 ) -> list[float]:
     """P(first ≻ second) for each pair; ½ is a tie."""
     if by == "reward_model":
-        scored = [reward_model.rewards(cell, "dataset", "held_out", examples, x) for x in (first, second)]
+        scored = [
+            reward_model.rewards(cell, "dataset", "held_out", examples, x) for x in (first, second)
+        ]
         return hard(scored[0], scored[1])
     quality = exact or [np.array(rouge.rewards(examples, some)) for some in (first, second)]
     match by:
@@ -179,9 +187,7 @@ def verdicts(
             lengths_of = [[len(x.text.split()) for x in some] for some in (first, second)]
             judge = SimulatedJudge(**cell.config["feedback"]["judge"])
             return judge.preferences(quality[0], quality[1], *lengths_of)
-    raise LookupError(
-        f"feedback.labels={by!r}: one of dataset, gold, rouge, reward_model, judge"
-    )
+    raise LookupError(f"feedback.labels={by!r}: one of dataset, gold, rouge, reward_model, judge")
 
 
 def by_default(cell: "Cell") -> str:

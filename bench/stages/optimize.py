@@ -58,7 +58,10 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     from accelerate import Accelerator
     from hydra.utils import instantiate
 
+    from algos.core import Credits
+
     from ..models import build as models
+    from ..models.scoring import REFERENCE
     from ..models.tokens import load_tokenizer
     from ..training.batches import Models
     from ..training.loop import Optimization, train
@@ -71,6 +74,9 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     policy = accelerator.prepare_model(models.load_policy(cell.make(sft)))
     base = models.load_policy(cell.make(sft)).to(device).requires_grad_(False)
     reference = base if cell.config["reference"]["name"] == "sft" else None
+    read = algo.needs | (algo.credit_needs if isinstance(algo, Credits) else frozenset())
+    if reference is None and read & REFERENCE:
+        raise LookupError(f"{cell.config['name']} needs a reference: set `reference=sft`")
     critic = None
     if "critic" in algo.needs:
         critic = accelerator.prepare_model(first_critic(cell, base))
@@ -85,7 +91,8 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
             Optimization(**spec["optimization"]),
             updates=spec["updates"],
             seed=spec["seed"],
-            micro=cell.config["model"]["micro_batch"] // (2 if spec["feed"]["name"] == "dataset" else 1),
+            micro=cell.config["model"]["micro_batch"]
+            // (2 if spec["feed"]["name"] == "dataset" else 1),
             accelerator=accelerator,
             checkpoints=checkpoints,
             bar=bar,
@@ -135,8 +142,12 @@ def from_dataset(cell: "Cell", algo: Any, words: Any, device: Any) -> Any:
         folder = cell.make(reference_scores, by=by, part="train")
         pairs = replace(
             pairs,
-            chosen_ref_logps=reference_scores.load(folder, "chosen", [len(r) for _, r in pairs.chosen]),
-            rejected_ref_logps=reference_scores.load(folder, "rejected", [len(r) for _, r in pairs.rejected]),
+            chosen_ref_logps=reference_scores.load(
+                folder, "chosen", [len(r) for _, r in pairs.chosen]
+            ),
+            rejected_ref_logps=reference_scores.load(
+                folder, "rejected", [len(r) for _, r in pairs.rejected]
+            ),
         )
     return Shuffled(
         lambda some: pairs.batch(some, words.pad_token_id, device), len(pairs), responses // 2, seed
@@ -161,7 +172,9 @@ def online(cell: "Cell", algo: Any, words: Any, device: Any) -> Any:
         rewards=reward_of(cell, device),
         decoding=Decoding(max_new_tokens=config["task"]["response_tokens"]),
         size=config["budget"]["responses"],
-        phase=min(config["feed"]["rollouts"], config["budget"]["updates"] * config["budget"]["responses"]),
+        phase=min(
+            config["feed"]["rollouts"], config["budget"]["updates"] * config["budget"]["responses"]
+        ),
         per_prompt=config["feed"]["per_prompt"],
         epochs=config["feed"]["epochs"],
         missing_end_penalty=config["feed"]["missing_end_penalty"],
@@ -232,7 +245,9 @@ def validation(cell: "Cell", words: Any, base: Any) -> Callable[["Models"], Mapp
             "end_rate": float(np.mean(drawn.finished)),
         }
         texts = texts_of(words, drawn.ids)
-        answers = [Answer(t, tuple(i), f) for t, i, f in zip(texts, drawn.ids, drawn.finished, strict=True)]
+        answers = [
+            Answer(t, tuple(i), f) for t, i, f in zip(texts, drawn.ids, drawn.finished, strict=True)
+        ]
         if judge is None:
             found["gold"] = float(np.mean(gold.rewards(cell.task, examples, answers)))
         else:

@@ -87,19 +87,25 @@ def build(cell: "Cell", folder: Path, checkpoints: Path, by: str, part: str) -> 
     RewardModel(accelerator.unwrap_model(trunk), reads, offset, scale).save(folder)
     words.save_pretrained(folder)
     pd.DataFrame(run.log).to_parquet(folder / "log.parquet")
-    known = reference_logps(policy, both.to(accelerator.device), cell.config["model"]["micro_batch"])
+    known = reference_logps(
+        policy, both.to(accelerator.device), cell.config["model"]["micro_batch"]
+    )
     likelihood = (known[: len(test)].sum(-1) - known[len(test) :].sum(-1)).cpu().numpy()
     table = labels.table(cell, labels.by_default(cell), "test")
     gap = (table["gold_chosen"] - table["gold_rejected"]).to_numpy(dtype=float)
     margin = raw[: len(test)] - raw[len(test) :]
-    longer = np.array([len(c) - len(r) for (_, c), (_, r) in zip(test.chosen, test.rejected, strict=True)])
+    longer = np.array(
+        [len(c) - len(r) for (_, c), (_, r) in zip(test.chosen, test.rejected, strict=True)]
+    )
     return {
         "offset": offset,
         "scale": scale,
         "pairs": len(data),
         "parameters": models.parameters(trunk),
         "accuracy": share(margin > 0),  # of held-out labels, noise included
-        "accuracy_gold": None if np.isnan(gap).any() else share((margin > 0) == (gap > 0), gap != 0),
+        "accuracy_gold": None
+        if np.isnan(gap).any()
+        else share((margin > 0) == (gap > 0), gap != 0),
         "accuracy_likelihood": share(likelihood > 0),  # a control: what SFT finds more likely
         "accuracy_length": share(longer > 0),  # another: the longer one
     }

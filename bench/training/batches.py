@@ -1,8 +1,8 @@
 """Rows of token ids to the scored batches that losses are given: one class a kind of data.
 
-Each is a batch of one optimizer step (or one phase of rollouts). `score(rows, forward)` calls the
-models on some of its rows; without `forward` it calls none and returns what masks, labels and the
-data say, which is all that the weights of a loss depend on.
+Each is a batch of one optimizer step (or one phase of rollouts). `score(needs, models, rows, forward)`
+calls the models on some of its rows for what `needs` names; without `forward` it calls none and
+returns what masks, labels and the data say, which is all that the weights of a loss depend on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,9 @@ from algos.core import (
     Critic,
     Demonstrations,
     FromDemonstrations,
-    FromLabels,
     FromPairs,
-    FromRankings,
     FromRollouts,
-    Labels,
     Pairs,
-    Rankings,
     Responses,
     Rollouts,
 )
@@ -71,8 +67,10 @@ class DemonstrationBatch:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def score(self, algo: Any, models: Models, rows: Tensor, forward: bool) -> Demonstrations:
-        return Demonstrations(responses=respond(self.tokens[rows], algo.needs, models, forward))
+    def score(
+        self, needs: frozenset[str], models: Models, rows: Tensor, forward: bool
+    ) -> Demonstrations:
+        return Demonstrations(responses=respond(self.tokens[rows], needs, models, forward))
 
 
 @dataclass(frozen=True)
@@ -87,57 +85,12 @@ class PairBatch:
     def __len__(self) -> int:
         return len(self.tokens) // 2
 
-    def score(self, algo: Any, models: Models, rows: Tensor, forward: bool) -> Pairs:
+    def score(self, needs: frozenset[str], models: Models, rows: Tensor, forward: bool) -> Pairs:
         both = torch.cat([rows, rows + len(self)])
         given = {name: x[both] for name, x in self.given.items()}
-        scored = respond(self.tokens[both], algo.needs, models, forward, **given)
-        labels = {name: x[rows] for name, x in self.labels.items() if name in algo.needs}
+        scored = respond(self.tokens[both], needs, models, forward, **given)
+        labels = {name: x[rows] for name, x in self.labels.items() if name in needs}
         return Pairs(chosen=scored[: len(rows)], rejected=scored[len(rows) :], **labels)
-
-
-@dataclass(frozen=True)
-class LabelBatch:
-    """Single responses, and to each prompt a response to another one where a loss asks for it."""
-
-    tokens: Tokens
-    desirable: Tensor
-    mismatched: Tokens
-    given: Mapping[str, Tensor] = field(default_factory=dict)
-    kind = FromLabels
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def score(self, algo: Any, models: Models, rows: Tensor, forward: bool) -> Labels:
-        given = {name: x[rows] for name, x in self.given.items()}
-        extra: dict[str, Any] = {}
-        if "mismatched" in algo.needs | getattr(algo, "credit_needs", frozenset()):
-            extra["mismatched"] = respond(self.mismatched[rows], algo.needs, models, forward)
-        if "weight" in algo.needs:
-            extra["weight"] = torch.ones(len(rows))
-        return Labels(
-            responses=respond(self.tokens[rows], algo.needs, models, forward, **given),
-            desirable=self.desirable[rows],
-            **extra,
-        )
-
-
-@dataclass(frozen=True)
-class RankingBatch:
-    """Several responses to each prompt, with a reward each; a prompt's rows stand side by side."""
-
-    tokens: Tokens
-    prompt: Tensor
-    given: Mapping[str, Tensor] = field(default_factory=dict)
-    kind = FromRankings
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def score(self, algo: Any, models: Models, rows: Tensor, forward: bool) -> Rankings:
-        given = {name: x[rows] for name, x in self.given.items()}
-        responses = respond(self.tokens[rows], algo.needs, models, forward, **given)
-        return Rankings(responses=responses, prompt=self.prompt[rows])
 
 
 @dataclass(frozen=True)
@@ -156,16 +109,16 @@ class RolloutBatch:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def score(self, algo: Any, models: Models, rows: Tensor, forward: bool) -> Rollouts:
+    def score(self, needs: frozenset[str], models: Models, rows: Tensor, forward: bool) -> Rollouts:
         """Without `forward` the policy is still the one that sampled, so that nothing is missing."""
         tokens = self.tokens[rows]
         given = {name: x[rows] for name, x in self.given.items()}
         old = self.token_old_logps[rows]
-        responses = respond(tokens, algo.needs, models, forward, **given)
+        responses = respond(tokens, needs, models, forward, **given)
         if not forward:
             responses = responses.replace(token_logps=old)
         extra: dict[str, Any] = {}
-        if "critic" in algo.needs:
+        if "critic" in needs:
             before = self.old_values[rows]
             now = state_values(models.critic, tokens) if forward else before
             extra["critic"] = Critic(values=now, old_values=before)
@@ -179,7 +132,7 @@ class RolloutBatch:
         )
 
 
-Batch = DemonstrationBatch | PairBatch | LabelBatch | RankingBatch | RolloutBatch
+Batch = DemonstrationBatch | PairBatch | RolloutBatch
 
 
 def ragged(rows: Sequence[Sequence[float]], width: int) -> Tensor:

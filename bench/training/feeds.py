@@ -12,7 +12,7 @@ from ..models.sampling import Decoding, Samples, sample, uniforms
 from ..models.scoring import reference_logps, state_values
 from ..models.tokens import Tokens, prompt_ids, response_ids, texts_of
 from ..tasks.example import Example
-from .batches import Batch, DemonstrationBatch, Models, PairBatch, Row, RolloutBatch, ragged
+from .batches import Batch, DemonstrationBatch, Models, PairBatch, RolloutBatch, Row, ragged
 from .loop import Turn
 
 Collate = Callable[[Sequence[int]], Batch]  # row numbers to a batch
@@ -149,7 +149,8 @@ class Rollouts:
             for text, ids, done in zip(texts, drawn.ids, drawn.finished, strict=True)
         ]
         rows = [(prompts[o], ids) for o, ids in zip(owners, drawn.ids, strict=True)]
-        rewards = torch.tensor(self.rewards([examples[o] for o in owners], answers, rows))
+        given_rewards = self.rewards([examples[o] for o in owners], answers, rows)
+        rewards = torch.tensor(given_rewards, dtype=torch.float32)
         finished = torch.tensor(drawn.finished)
         penalized = rewards - self.missing_end_penalty * (~finished).float()
 

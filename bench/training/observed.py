@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from algos.core import Demonstrations, Labels, Pairs, Responses, Rollouts, present
+from algos.core import Demonstrations, Pairs, Responses, Rollouts, present
 
 
 def observed(batch: Any) -> dict[str, Tensor]:
@@ -30,16 +30,14 @@ def observed(batch: Any) -> dict[str, Tensor]:
                     "accuracy": (margin > 0).float(),
                 }
         case Rollouts():
-            mask, logratio = batch.responses.mask, batch.token_ratios.log()
+            mask, logratio = batch.responses.mask, batch.token_old_logratios
             found = {
                 "reward": batch.rewards,
                 "length": batch.responses.lengths,
                 "end_rate": batch.finished.float(),
                 "approx_kl_old": 0.5 * logratio[mask] ** 2,
             }
-            if has_reference(batch.responses):
-                found["kl"] = batch.responses.logratios
-        case Demonstrations() | Labels():
+        case Demonstrations():
             found = {"logps": batch.responses.logps}
             if has_reference(batch.responses):
                 found["logratio"] = batch.responses.logratios

@@ -18,7 +18,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-SHOWN = {"loss": "loss", "reward": "reward", "validation/gold": "gold", "kl": "KL"}
+SHOWN = {  # column of the log -> as shown
+    "loss": "loss",
+    "rollout/reward": "reward",
+    "accuracy": "accuracy",
+    "validation/gold": "gold",
+    "validation/kl": "KL",
+}
 
 
 @dataclass

@@ -26,7 +26,8 @@ def assign(
     if not isinstance(algo, Credits):
         return None, state
     forward = not hasattr(batch, "token_old_logps")
-    parts = [batch.score(algo, models, rows, forward) for rows in all_rows(batch).split(micro)]
+    needs = algo.needs | algo.credit_needs
+    parts = [batch.score(needs, models, rows, forward) for rows in all_rows(batch).split(micro)]
     return algo.credit(gathered(parts), state, generator)
 
 
@@ -51,7 +52,7 @@ def step(
     parts = (all_rows(batch) if rows is None else rows).split(micro)
 
     def scored(some: Tensor, forward: bool) -> Any:
-        return batch.score(algo, models, some, forward).replace(credit=part_of(credit, some))
+        return batch.score(algo.needs, models, some, forward).replace(credit=part_of(credit, some))
 
     weights: dict[str, Tensor] = {}
     with torch.no_grad():
