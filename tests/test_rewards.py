@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from tests import tiny
-from tests.test_scoring import MODELS, built
 from torch.testing import assert_close
 from transformers import AutoModelForTokenClassification
 
@@ -11,6 +9,8 @@ from bench.models.build import load_values, reset_head, with_value_head
 from bench.models.rewards import RewardModel
 from bench.models.scoring import state_values, token_values
 from bench.models.tokens import Tokens
+from tests import tiny
+from tests.test_scoring import MODELS, built
 
 ROWS = tiny.rows(6)
 TOKENS = Tokens.collate(ROWS, tiny.PAD)
@@ -129,5 +129,7 @@ def test_a_saved_reward_model_says_the_same_and_opens_with_transformers(tmp_path
 
 
 def test_another_way_of_reading_is_an_error_that_names_the_setting():
-    with pytest.raises(ValueError, match=r"model\.reward_model\.reads is 'mean': one of .*sum.*last"):
+    with pytest.raises(
+        ValueError, match=r"model\.reward_model\.reads is 'mean': one of .*sum.*last"
+    ):
         RewardModel(values_model(), "mean")

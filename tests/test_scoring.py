@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tests import tiny
 from torch import Tensor
 from torch.testing import assert_close
 from transformers import (
@@ -20,6 +19,7 @@ from transformers import (
 
 from bench.models.scoring import head_is_plain, in_parts, kl_along, reference_logps, score
 from bench.models.tokens import Tokens
+from tests import tiny
 
 NO_ENDS = {"vocab_size": tiny.WORDS, "bos_token_id": None, "eos_token_id": tiny.EOS}
 SMALL = {
@@ -90,7 +90,9 @@ def spelt(name: str, policy, reference) -> Tensor:
 
 
 def gradient(number: Tensor, model) -> list[Tensor]:
-    return torch.autograd.grad(number, list(model.parameters()), allow_unused=True, retain_graph=True)
+    return torch.autograd.grad(
+        number, list(model.parameters()), allow_unused=True, retain_graph=True
+    )
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -110,7 +112,7 @@ def test_values_and_gradients_are_those_of_the_plain_computation(name):
         plain = gradient((plain * weights).sum(), policy)
         for one, other in zip(ours, plain, strict=True):
             if one is not None or other is not None:
-                assert_close(one, other, **CLOSE)
+                assert (one - other).norm() <= 1e-5 * other.norm()
 
 
 def test_a_cap_behind_the_head_is_noticed_however_small_the_logits_are():

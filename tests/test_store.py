@@ -153,9 +153,10 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, where):
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with monkeypatch.context() as broken, pytest.raises(OSError, match="No space left"):
+    with monkeypatch.context() as broken:
         broken.setattr(where, full)
-        write_atomically(path, b"new")
+        with pytest.raises(OSError, match="No space left"):
+            write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["record.json"]
 

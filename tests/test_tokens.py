@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tests import tiny
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch.testing import assert_close
 from transformers import PreTrainedTokenizerFast
@@ -19,6 +18,7 @@ from bench.models.tokens import (
     texts_of,
     train_tokenizer,
 )
+from tests import tiny
 
 TEXTS = [
     "a plain sentence.",

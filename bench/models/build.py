@@ -17,6 +17,7 @@ def from_scratch(architecture: Mapping[str, Any], tokenizer: Any, seed: int) -> 
     """A small Llama with random weights; `architecture` holds fields of transformers.LlamaConfig."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    without_bars()
     config = LlamaConfig(
         **dict(architecture),
         vocab_size=len(tokenizer),
@@ -31,9 +32,8 @@ def from_scratch(architecture: Mapping[str, Any], tokenizer: Any, seed: int) -> 
 def load_policy(path: str | Path) -> nn.Module:
     """A causal language model, in evaluation mode for good: dropout would make ratios lie."""
     from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()  # of weights, for each of many small models
+    without_bars()
     return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
 
 
@@ -61,6 +61,13 @@ def reset_head(values: nn.Module) -> nn.Module:
     for numbers in head.parameters():
         nn.init.zeros_(numbers)
     return values
+
+
+def without_bars() -> None:
+    """No progress bars for the weights of small models that are read and written all the time."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
 
 def parameters(model: nn.Module) -> int:

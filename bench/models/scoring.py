@@ -32,7 +32,7 @@ def response_logps(model: nn.Module, tokens: Tokens) -> Tensor:
 def head_is_plain(model: nn.Module) -> bool:
     """Whether logits are the head of the last hidden state and nothing else (no cap, no scale)."""
     if not hasattr(model, "_prefzoo_plain_head"):
-        ids = torch.zeros(1, 2, dtype=torch.long, device=next(model.parameters()).device)
+        ids = torch.arange(2, device=next(model.parameters()).device)[None]  # one may be padding
         head = model.get_output_embeddings()
         # Made loud: a cap at 30 does not show in the small logits of a fresh model.
         louder = head.register_forward_hook(lambda head, hidden, logits: 1000 * logits)

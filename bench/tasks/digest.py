@@ -50,8 +50,7 @@ NOTHING = "nothing to report"
 FILLERS = ("that is all for today", "more news will follow soon")
 
 # What demonstrations do wrong, each a decision at the end of a sentence: P(stop although more
-# matters), P(tell one more fact, which does not matter), P(close with a filler). The last exceeds
-# a half: what is most usual is then not what is best, and preferences teach more than sharpness.
+# matters), P(tell one more fact, which does not matter), P(close with a filler).
 STOP_EARLY, ONE_MORE, FILLER = 0.2, 0.2, 0.55
 
 INVENTED = -0.5  # a sentence, or the rest of one, that the report does not contain

@@ -15,7 +15,7 @@ from random import Random
 from .example import Example, Task
 
 VERSION = 1
-LABEL_NOISE = 0.2  # τ: see `Task.label_noise`
+LABEL_NOISE = 0.15  # τ: see `Task.label_noise`
 
 NAMES = """anna ben carla david emma farid grace hugo irene jonas karin lena marta nadia omar paula
 quinn rosa simon tara ulla victor wanda yusuf zoe adam bella oscar dora felix gina henry amir clara
@@ -55,8 +55,8 @@ FILLERS = ("have a nice day", "we are always happy to help")
 
 # What demonstrations do wrong, each a decision at one word: P(no greeting), P(no apology or
 # thanks), P(any action where one is due), P(granting what is to be refused), P(closing with a
-# filler). The last two exceed a half: what is most usual is then not what is best, and preferences
-# teach more than sharpness.
+# filler). Granting wrongly exceeds a half: what is most usual there is not what is right, and
+# preferences teach more than sharpness.
 NO_GREETING, NO_COURTESY, WRONG_ACTION, WRONGLY_GRANTED, FILLER = 0.2, 0.2, 0.15, 0.55, 0.55
 
 RIGHT_ACTION, OTHER_ACTION = 0.4, -0.3

@@ -29,7 +29,8 @@ class TrainingError(RuntimeError):
 
 @dataclass(frozen=True)
 class Optimization:
-    """How gradients become steps. `critic_lr` None is `lr`; `warmup` counts updates."""
+    """How gradients become steps. `critic_lr` None is `lr`; `warmup` counts updates, at
+    most a tenth of the run."""
 
     lr: float
     critic_lr: float | None = None
@@ -92,7 +93,8 @@ def train(
     optimizer = torch.optim.AdamW(
         groups, betas=tuple(optimization.betas), weight_decay=optimization.weight_decay
     )
-    schedule = get_scheduler(optimization.schedule, optimizer, optimization.warmup, updates)
+    warmup = min(optimization.warmup, updates // 10)  # or a short run would end before it begins
+    schedule = get_scheduler(optimization.schedule, optimizer, warmup, updates)
     optimizer = accelerator.prepare(optimizer)
     measure = {round((k + 1) * updates / points) for k in range(points)} if validate else set()
     state = algo.start() if isinstance(algo, Credits) else None
@@ -126,8 +128,8 @@ def train(
                 f"{numbers['grad_norm']} at update {update + 1} of {updates}: lower the learning "
                 f"rate (it is {optimization.lr:g}) or look for bad rows in the data"
             )
-        schedule.step()
         row = {"step": update + 1, "lr": schedule.get_last_lr()[0], **numbers}
+        schedule.step()
         row |= turn.measured or {}
         if update + 1 in measure:
             found = dict(validate(models))

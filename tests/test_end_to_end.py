@@ -1,0 +1,235 @@
+"""Whole commands, as a user types them: a small cell in this process, the rest with `-m slow`."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.__main__ import main
+from bench.names import config_folder, names
+from bench.reports import record as records
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.filterwarnings("ignore:ROUGE reads")  # what an untrained model babbles
+SMALL = [  # a world and a model for seconds
+    "budget=smoke",
+    "task.load.train=400",
+    "task.load.validation=40",
+    "task.load.test=40",
+    "model.architecture.hidden_size=32",
+    "model.architecture.intermediate_size=64",
+    "model.architecture.num_hidden_layers=1",
+]
+TASKS = ["digest", "helpdesk"]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working folder with a store of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PREFZOO_STORE", raising=False)
+    monkeypatch.setenv("PREFZOO_TRACEBACK", "")
+    return tmp_path
+
+
+def command(*words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE", **env}
+    environment.pop("PREFZOO_STORE", None)
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *words],
+        cwd=cwd, env=environment, capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+
+
+def metrics(folder: Path) -> dict[str, dict]:
+    """recipe -> metrics at the end, of all good records."""
+    found, problems = records.read_all(folder / "runs/records")
+    assert not problems
+    return {
+        f"{r.recipe} {r.seed}": {k: m.value for k, m in r.metrics.end.items()}
+        for r in found
+        if r.status == "good"
+    }
+
+
+def test_a_cell_from_nothing(here, capfd):
+    assert main(["algo=dpo", *SMALL]) == 0
+    out = capfd.readouterr().out
+    assert "dpo" in out and "references" in out
+    found = metrics(here)
+    assert {"dpo 0", "sft 0", "references 0", "best_of_16 0", "empty 0"} <= found.keys()
+    ideal = found["references 0"]
+    for name in ("gold", "gold_unseen", "rouge1", "rouge2", "rougeL", "rougeLsum", "bertscore"):
+        assert ideal[name] == pytest.approx(1.0, abs=1e-6), name
+    assert found["sft 0"]["kl"] == 0 and found["sft 0"]["win_rate"] == 0.5
+    assert found["dpo 0"]["kl"] > 0
+
+    record = next((here / "runs/records").glob("dpo-*.json"))
+    before = record.stat().st_mtime_ns
+    assert main(["algo=dpo", *SMALL]) == 0  # nothing to do
+    assert record.stat().st_mtime_ns == before
+
+    policy = json.loads(record.read_text())["policy"]
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    AutoModelForCausalLM.from_pretrained(policy)
+    assert AutoTokenizer.from_pretrained(policy).eos_token == "<eos>"
+    capfd.readouterr()
+    assert main(["sample", record.stem, "report : note : anna sold lamps . summary :"]) == 0
+    assert capfd.readouterr().out.strip() is not None
+
+
+def test_a_failed_cell_says_why_and_the_others_go_on(here, capfd):
+    words = ["-m", "algo=dpo,ipo", "model.optimization.lr=1e9", *SMALL]
+    assert main([*words, "budget.updates=8"]) == 1
+    found, _ = records.read_all(here / "runs/records")
+    failed = [r for r in found if r.status == "failed"]
+    assert {r.recipe for r in failed} == {"dpo", "ipo"}
+    for r in failed:
+        assert "\n" not in r.error and "learning rate" in r.error
+    assert main(["algo=dpo", *SMALL]) == 0
+    assert {"dpo 0"} <= metrics(here).keys()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["algo=dpoo"], "did you mean algo=dpo?"),
+        (["task=digets", "algo=dpo"], "did you mean task=digest?"),
+        (["algoo=dpo", "algo=dpo"], "did you mean algo=dpo?"),
+        (["list", "algoz"], "did you mean algos?"),
+        (["sample", "nothing", "hello"], "run `python -m bench` first"),
+        (["board"], "run `python -m bench` first"),
+    ],
+)
+def test_unknown_names_suggest_the_closest(here, capfd, words, says):
+    assert main(words) == 1
+    err = capfd.readouterr().err.strip()
+    assert says in err and "\n" not in err
+
+
+def test_help_and_configuration_import_no_torch(tmp_path):
+    script = (
+        "import sys; from bench.__main__ import main; main({words}); "
+        "assert not {heavy} & set(sys.modules), sorted(set(sys.modules) & {heavy})"
+    )
+    for words, heavy in [
+        (["--help"], {"torch", "hydra", "pandas"}),
+        (["algo=dpo", "--cfg", "job"], {"torch", "transformers"}),
+        (["list", "algos"], {"torch", "hydra"}),
+    ]:
+        done = subprocess.run(
+            [sys.executable, "-c", script.format(words=words, heavy=heavy)],
+            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+
+
+# -- slow
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A working folder that the cells of this module share, store and all."""
+    return tmp_path_factory.mktemp("shared")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+def test_every_recipe_runs(shared, task):
+    recipes = ",".join(names("algo", [config_folder()]))
+    done = command("-m", f"algo={recipes}", f"task={task}", "budget=smoke", cwd=shared)
+    assert done.returncode == 0, done.stderr[-2000:]
+    for name in recipes.split(","):
+        assert f"{name} 0" in metrics(shared)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("feedback", names("feedback", [config_folder()]))
+def test_every_source_of_feedback_runs(shared, feedback):
+    done = command("-m", "algo=dpo,ppo", f"feedback={feedback}", "budget=smoke", cwd=shared)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_same_seed_same_bits(tmp_path):
+    folders = [tmp_path / name for name in "ab"]
+    for folder in folders:
+        folder.mkdir()
+        done = command("-m", "algo=dpo,ppo", *SMALL, "budget.updates=16", cwd=folder)
+        assert done.returncode == 0, done.stderr[-2000:]
+    assert metrics(folders[0]) == metrics(folders[1])
+
+
+@pytest.mark.slow
+def test_killed_at_random_it_ends_with_the_same_numbers(tmp_path):
+    """SIGKILL three times, wherever it is; the same command goes on and ends with the same bits."""
+    words = ["-m", "algo=ppo,tdpo2", *SMALL, "budget.updates=48", "budget.responses=32"]
+    (tmp_path / "calm").mkdir()
+    start = time.monotonic()
+    assert command(*words, cwd=tmp_path / "calm").returncode == 0
+    whole = time.monotonic() - start
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    chance = random.Random(0)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"}
+    environment.pop("PREFZOO_STORE", None)
+    for _ in range(3):
+        running = subprocess.Popen(
+            [sys.executable, "-m", "bench", *words],
+            cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        time.sleep(chance.uniform(0.3, 0.8) * whole)
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+    assert command(*words, cwd=folder).returncode == 0
+    assert metrics(folder) == metrics(tmp_path / "calm")
+
+
+@pytest.mark.slow
+def test_two_processes_at_once(tmp_path):
+    words = ["algo=dpo", *SMALL]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"}
+    environment.pop("PREFZOO_STORE", None)
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-m", "bench", *words, f"seed={seed}"],
+            cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for seed in (0, 1)
+    ]  # fmt: skip
+    for process in both:
+        _, err = process.communicate(timeout=600)
+        assert process.returncode == 0, err[-2000:]
+    assert {"dpo 0", "dpo 1"} <= metrics(tmp_path).keys()
+    assert len(list((tmp_path / ".prefzoo").glob("sft-*"))) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("scitldr", ["feedback=rouge"]),
+        ("mts_dialog", ["feedback=rouge"]),
+        ("hh_helpful_base", []),
+        ("hh_harmless_base", []),
+        ("ukp_convarg1", []),
+    ],
+)
+def test_real_text_runs_end_to_end(tmp_path, name, words):
+    data = os.environ.get("PREFZOO_DATA")
+    if not data:
+        pytest.skip("PREFZOO_DATA is not set")
+    done = command(
+        "algo=dpo", "task=local", f"task.path={data}/{name}", "budget=smoke", *words, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = metrics(tmp_path)
+    assert "gold" not in found["dpo 0"] and found["dpo 0"]["rouge1"] >= 0
