@@ -126,7 +126,9 @@ class Store:
         try:
             sizes = self.manifest(key)["files"]
         except (OSError, ValueError, LookupError, TypeError) as e:
-            raise StoreError(f"{folder / MANIFEST} is damaged: delete {folder} and run again") from e
+            raise StoreError(
+                f"{folder / MANIFEST} is damaged: delete {folder} and run again"
+            ) from e
         for name, size in sizes.items():
             path = folder / name
             if not path.exists() or path.stat().st_size != size:

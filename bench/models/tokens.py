@@ -57,9 +57,7 @@ def response_ids(tokenizer: Any, responses: Sequence[str]) -> list[list[int]]:
     """Without BOS, and with exactly one EOS: a text that spells a special token stays text."""
     if not responses:
         return []
-    rows = tokenizer(
-        list(responses), add_special_tokens=False, split_special_tokens=True
-    ).input_ids
+    rows = tokenizer(list(responses), add_special_tokens=False, split_special_tokens=True).input_ids
     return [[*row, tokenizer.eos_token_id] for row in rows]
 
 
