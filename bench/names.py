@@ -118,7 +118,11 @@ def recipe(path: Path) -> tuple[str, str, str, str]:
 def find_run(name: str, folder: Path) -> Path:
     """The record of a run by its id, the beginning of it, or its recipe if there is but one."""
     found = sorted(folder.glob("*.json"))
-    matching = [p for p in found if p.stem == name] or [p for p in found if p.stem.startswith(name)]
+    matching = (
+        [p for p in found if p.stem == name]
+        or [p for p in found if p.stem.rpartition("-")[0] == name]
+        or [p for p in found if p.stem.startswith(name)]
+    )
     if len(matching) == 1:
         return matching[0]
     if not found:

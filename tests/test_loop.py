@@ -18,7 +18,7 @@ from algos.core import Credits, FromRollouts, Loss, Mean
 from bench.models.build import with_value_head
 from bench.models.sampling import Decoding
 from bench.models.scoring import reference_logps, state_values
-from bench.models.tokens import prompt_ids, texts_of, train_tokenizer
+from bench.models.tokens import prompt_ids, texts_of, bpe
 from bench.tasks.example import Example
 from bench.training.batches import DemonstrationBatch, Models
 from bench.training.feeds import PairRows, Rollouts, Shuffled, demonstrations
@@ -26,7 +26,7 @@ from bench.training.loop import Optimization, TrainingError, Turn, lr_of, train
 from bench.training.progress import Bar
 from tests import tiny
 
-WORDS = train_tokenizer(["a b c d e f g"], 259)  # bytes, and three special tokens
+WORDS = bpe(["a b c d e f g"], 259)  # bytes, and three special tokens
 PROMPTS = [Example(id=str(i), prompt="abcdefgh"[: i + 1]) for i in range(6)]
 OPTIMIZATION = Optimization(lr=1e-2, warmup=2, schedule="linear")
 

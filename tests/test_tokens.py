@@ -12,12 +12,13 @@ from bench.models.tokens import (
     EOS,
     PAD,
     Tokens,
+    bpe,
     load_tokenizer,
     prompt_ids,
     response_ids,
     texts_of,
-    train_tokenizer,
 )
+from bench.models.tokens import words as word_tokens
 from tests import tiny
 
 TEXTS = [
@@ -33,7 +34,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def words():
-    return train_tokenizer(["a plain sentence about plain sentences", "another one"], 270)
+    return bpe(["a plain sentence about plain sentences", "another one"], 270)
 
 
 def spelt(pattern: str | None, **special) -> PreTrainedTokenizerFast:
@@ -54,6 +55,15 @@ def spelt(pattern: str | None, **special) -> PreTrainedTokenizerFast:
 @pytest.mark.parametrize("text", TEXTS, ids=repr)
 def test_any_text_comes_back_as_it_was(words, text):
     assert texts_of(words, response_ids(words, [text])) == [text]
+
+
+def test_a_word_a_token():
+    known = word_tokens(["note : ben sold  lamps .\n"], 100)
+    assert texts_of(known, response_ids(known, [" ben sold  lamps ."])) == [" ben sold  lamps ."]
+    assert len(response_ids(known, [" ben : ."])[0]) == 4  # the end included
+    assert known.convert_ids_to_tokens(prompt_ids(known, ["note : emma"])[0]) == [
+        BOS, "note", " :", "<unk>",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=repr)

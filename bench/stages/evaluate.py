@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..feedback import gold
 from ..feedback.answer import Answer
 from ..tasks.example import Example
-from . import labels, lengths, optimize, reward_model, sft, tokenizer
+from . import candidates, labels, lengths, optimize, reward_model, sft, tokenizer
+from .candidates import test_examples
 
 if TYPE_CHECKING:
     from .cell import Cell
 
 VERSION = 1
-BEST_OF = 16
 # Who answers. `end` and `peak` are the trained policy after its last update and where validation
 # liked it best; the others are controls, the same for every algorithm.
 CONTROLS = (
@@ -68,7 +69,9 @@ def inputs(cell: "Cell", who: str) -> dict[str, Any]:
         found["policy"] = cell.key(optimize)
         if trained_on(cell) == "reward_model":
             found["trained_on"] = cell.key(reward_model, by=labels.labeller(cell), part="train")
-    if who not in ("sft",):
+    if who.startswith("best_of"):
+        found["candidates"] = cell.key(candidates)
+    if who != "sft":
         found["baseline"] = cell.key(this(), who="sft")
     return found
 
@@ -80,13 +83,6 @@ def this() -> Any:
 def trained_on(cell: "Cell") -> str | None:
     """The reward that rollouts were trained on; None where pairs taught directly."""
     return cell.config["feedback"]["reward"] if cell.config["feed"]["name"] == "online" else None
-
-
-def test_examples(cell: "Cell") -> list[tuple[str, Example]]:
-    """(split, row): the first so many of every test split."""
-    n = cell.config["budget"]["prompts"]
-    splits = sorted(s for s in cell.task.splits if s.startswith("test"))
-    return [(split, x) for split in splits for x in cell.examples(split)[:n]]
 
 
 def build(cell: "Cell", folder: Path, checkpoints: Path, who: str) -> dict[str, Any]:
@@ -105,6 +101,8 @@ def build(cell: "Cell", folder: Path, checkpoints: Path, who: str) -> dict[str, 
                 Answer(t, tuple(ids))
                 for t, ids in zip(texts, response_ids(words, texts), strict=True)
             ]
+        elif who.startswith("best_of"):
+            answers = best_of(cell, who, examples)
         else:
             answers = sampled(cell, who, examples, words)
             if who in ("sft", "end", "peak"):
@@ -139,38 +137,35 @@ def policy_of(cell: "Cell", who: str) -> Path:
 
 
 def sampled(cell: "Cell", who: str, examples: Sequence[Example], words: Any) -> list[Answer]:
-    """What a policy says; for best-of-n, the one of n SFT samples that the reward model, or gold,
-    likes best."""
-    from ..feedback import gold
+    """What a policy says to each prompt."""
     from ..models.build import load_policy
     from ..models.sampling import Decoding, sample, uniforms
     from ..models.tokens import prompt_ids, texts_of
 
     config = cell.config
-    per_prompt = BEST_OF if who.startswith("best_of") else 1
     decoding = Decoding(**config["decoding"], max_new_tokens=config["task"]["response_tokens"])
     drawn = sample(
         load_policy(policy_of(cell, who)),
         prompt_ids(words, [x.prompt for x in examples]),
         decoding,
-        uniforms(1_000 + config["seed"], len(examples) * per_prompt, decoding.max_new_tokens),
+        uniforms(1_000 + config["seed"], len(examples), decoding.max_new_tokens),
         pad_id=words.pad_token_id,
         eos_id=words.eos_token_id,
-        per_prompt=per_prompt,
     )
     texts = texts_of(words, drawn.ids)
-    answers = [
-        Answer(t, tuple(i), f) for t, i, f in zip(texts, drawn.ids, drawn.finished, strict=True)
-    ]
-    if per_prompt == 1:
-        return answers
-    repeated = [x for x in examples for _ in range(per_prompt)]
+    return [Answer(t, tuple(i), f) for t, i, f in zip(texts, drawn.ids, drawn.finished, strict=True)]
+
+
+def best_of(cell: "Cell", who: str, examples: Sequence[Example]) -> list[Answer]:
+    """Of the SFT model's samples to each prompt the one that the reward model, or gold, likes best."""
+    answers = candidates.load(cell.make(candidates))
+    repeated = [x for x in examples for _ in range(candidates.EACH)]
     if who == "best_of_16_gold":
         liked = gold.rewards(cell.task, repeated, answers)
     else:
         liked = reward_model.rewards(cell, labels.by_default(cell), "train", repeated, answers)
-    best = np.asarray(liked).reshape(-1, per_prompt).argmax(1)
-    return [answers[i * per_prompt + int(k)] for i, k in enumerate(best)]
+    best = np.asarray(liked).reshape(-1, candidates.EACH).argmax(1)
+    return [answers[i * candidates.EACH + int(k)] for i, k in enumerate(best)]
 
 
 def divergence(cell: "Cell", who: str, examples: Sequence[Example], words: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Stage: the tokenizer, the model's own or a byte-level BPE learned from the task's training text."""
+"""Stage: the tokenizer, the model's own or one learned from the task's training text."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,18 +13,20 @@ def inputs(cell: "Cell") -> dict[str, Any]:
     model = cell.config["model"]
     if model["path"]:
         return {"path": model["path"]}
-    return {**cell.data, "vocab_size": model["tokenizer"]["vocab_size"]}
+    return {**cell.data, "tokenizer": cell.config["task"]["tokenizer"]}
 
 
 def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
-    from ..models.tokens import load_tokenizer, train_tokenizer
+    from hydra.utils import instantiate
+
+    from ..models.tokens import load_tokenizer
 
     model = cell.config["model"]
     with cell.display.stage("tokenizer"):
         if model["path"]:
             tokenizer = load_tokenizer(model["path"])
         else:
-            tokenizer = train_tokenizer(training_text(cell), model["tokenizer"]["vocab_size"])
+            tokenizer = instantiate(cell.config["task"]["tokenizer"], training_text(cell))
     tokenizer.save_pretrained(folder)
     return {"vocabulary": len(tokenizer)}
 

@@ -1,0 +1,72 @@
+"""Stage: several answers of the SFT model to every test prompt, for best-of-n to choose from."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..feedback.answer import Answer
+from ..tasks.example import Example
+from . import lengths, sft, tokenizer
+
+if TYPE_CHECKING:
+    from .cell import Cell
+
+VERSION = 1
+EACH = 16
+
+
+def inputs(cell: "Cell") -> dict[str, Any]:
+    config = cell.config
+    return {
+        **cell.data,
+        "sft": cell.key(sft),
+        "lengths": cell.key(lengths),
+        "decoding": config["decoding"],
+        "prompts": config["budget"]["prompts"],
+        "response_tokens": config["task"]["response_tokens"],
+        "seed": config["seed"],
+    }
+
+
+def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
+    """A row an answer, those to one prompt side by side."""
+    import pandas as pd
+
+    from ..models.build import load_policy
+    from ..models.sampling import Decoding, sample, uniforms
+    from ..models.tokens import load_tokenizer, prompt_ids, texts_of
+
+    words = load_tokenizer(cell.make(tokenizer))
+    prompts = prompt_ids(words, [x.prompt for _, x in test_examples(cell)])
+    limit = cell.config["task"]["response_tokens"]
+    with cell.display.stage(f"candidates ({EACH} a prompt)", EACH * len(prompts)) as bar:
+        drawn = sample(
+            load_policy(cell.make(sft)),
+            prompts,
+            Decoding(**cell.config["decoding"], max_new_tokens=limit),
+            uniforms(3_000 + cell.config["seed"], EACH * len(prompts), limit),
+            pad_id=words.pad_token_id,
+            eos_id=words.eos_token_id,
+            per_prompt=EACH,
+            on_rows=bar.advance,
+        )
+    table = pd.DataFrame({"text": texts_of(words, drawn.ids), "ids": drawn.ids})
+    table["finished"] = drawn.finished
+    table.to_parquet(folder / "candidates.parquet")
+    return {"answers": len(table)}
+
+
+def load(folder: Path) -> list[Answer]:
+    import pandas as pd
+
+    table = pd.read_parquet(folder / "candidates.parquet")
+    return [
+        Answer(text, tuple(ids), bool(done))
+        for text, ids, done in zip(table["text"], table["ids"], table["finished"], strict=True)
+    ]
+
+
+def test_examples(cell: "Cell") -> list[tuple[str, Example]]:
+    """(split, row): the first so many of every test split."""
+    n = cell.config["budget"]["prompts"]
+    splits = sorted(s for s in cell.task.splits if s.startswith("test"))
+    return [(split, x) for split in splits for x in cell.examples(split)[:n]]
