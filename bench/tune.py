@@ -72,7 +72,8 @@ def written(conf: Path, words: Sequence[str], scores: Mapping[float, float]) -> 
     lines = [
         "# @package _global_",
         f"# {command}",
-        f"# mean score (gold reward where there is one) of {PROMPTS} validation prompts after the last update, seed {SEED}:",
+        f"# mean score of {PROMPTS} validation prompts after the last update, seed {SEED};",
+        "# the score is the gold reward where there is one, else the held-out reward:",
         *(f"#   lr {rate:g}: {score:.4f}" for rate, score in scores.items()),
         f"tuned: '{command}'",
         "model:",

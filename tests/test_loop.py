@@ -18,7 +18,7 @@ from algos.core import Credits, FromRollouts, Loss, Mean
 from bench.models.build import with_value_head
 from bench.models.sampling import Decoding
 from bench.models.scoring import reference_logps, state_values
-from bench.models.tokens import prompt_ids, texts_of, bpe
+from bench.models.tokens import bpe, prompt_ids, texts_of
 from bench.tasks.example import Example
 from bench.training.batches import DemonstrationBatch, Models
 from bench.training.feeds import PairRows, Rollouts, Shuffled, demonstrations

@@ -153,7 +153,9 @@ def sampled(cell: "Cell", who: str, examples: Sequence[Example], words: Any) -> 
         eos_id=words.eos_token_id,
     )
     texts = texts_of(words, drawn.ids)
-    return [Answer(t, tuple(i), f) for t, i, f in zip(texts, drawn.ids, drawn.finished, strict=True)]
+    return [
+        Answer(t, tuple(i), f) for t, i, f in zip(texts, drawn.ids, drawn.finished, strict=True)
+    ]
 
 
 def best_of(cell: "Cell", who: str, examples: Sequence[Example]) -> list[Answer]:
