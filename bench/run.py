@@ -102,8 +102,7 @@ def policy_record(cell: Cell, run_id: str) -> Record:
     folder = Path(cell.config["runs"]) / "records"
     per_prompt = records.write_per_prompt(run_id, answers(end), folder)
     log = folder.parent / "training" / f"{run_id}.parquet"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_bytes((made / "log.parquet").read_bytes())
+    records.write_bytes((made / "log.parquet").read_bytes(), log)
     return Record(
         **common(cell, cell.config["name"], run_id),
         kind="policy",

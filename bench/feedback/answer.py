@@ -1,6 +1,10 @@
 """An answer, as every source of feedback is shown it."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..models.sampling import Samples
 
 
 @dataclass(frozen=True)
@@ -10,3 +14,14 @@ class Answer:
     text: str
     ids: tuple[int, ...] = ()
     finished: bool = True
+
+
+def answers_of(words: Any, drawn: "Samples") -> list[Answer]:
+    """Samples of a policy, with the text that the tokenizer reads in them."""
+    from ..models.tokens import texts_of
+
+    texts = texts_of(words, drawn.ids)
+    return [
+        Answer(text, tuple(ids), done)
+        for text, ids, done in zip(texts, drawn.ids, drawn.finished, strict=True)
+    ]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..feedback import gold
-from ..feedback.answer import Answer
+from ..feedback.answer import Answer, answers_of
 from ..tasks.example import Example
 from . import candidates, labels, lengths, optimize, reward_model, sft, tokenizer
 from .candidates import test_examples
@@ -140,7 +140,7 @@ def sampled(cell: "Cell", who: str, examples: Sequence[Example], words: Any) -> 
     """What a policy says to each prompt."""
     from ..models.build import load_policy
     from ..models.sampling import Decoding, sample, uniforms
-    from ..models.tokens import prompt_ids, texts_of
+    from ..models.tokens import prompt_ids
 
     config = cell.config
     decoding = Decoding(**config["decoding"], max_new_tokens=config["task"]["response_tokens"])
@@ -152,10 +152,7 @@ def sampled(cell: "Cell", who: str, examples: Sequence[Example], words: Any) -> 
         pad_id=words.pad_token_id,
         eos_id=words.eos_token_id,
     )
-    texts = texts_of(words, drawn.ids)
-    return [
-        Answer(t, tuple(i), f) for t, i, f in zip(texts, drawn.ids, drawn.finished, strict=True)
-    ]
+    return answers_of(words, drawn)
 
 
 def best_of(cell: "Cell", who: str, examples: Sequence[Example]) -> list[Answer]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..feedback import gold, rouge
-from ..feedback.answer import Answer
+from ..feedback.answer import Answer, answers_of
 from ..tasks.example import Example
 from . import labels, reference_scores, reward_model, samples, sft, tokenizer
 
@@ -218,7 +218,7 @@ def validation(cell: "Cell", words: Any, base: Any) -> Callable[["Models"], Mapp
     held-out reward model), exact KL to the SFT model in nats a response, length, end rate."""
     from ..models.sampling import Decoding, sample, uniforms
     from ..models.scoring import kl_along
-    from ..models.tokens import Tokens, prompt_ids, texts_of
+    from ..models.tokens import Tokens, prompt_ids
 
     config = cell.config
     examples = cell.examples("validation")[: config["budget"]["validation"]]
@@ -244,10 +244,7 @@ def validation(cell: "Cell", words: Any, base: Any) -> Callable[["Models"], Mapp
             "length": float(np.mean([len(ids) for ids in drawn.ids])),
             "end_rate": float(np.mean(drawn.finished)),
         }
-        texts = texts_of(words, drawn.ids)
-        answers = [
-            Answer(t, tuple(i), f) for t, i, f in zip(texts, drawn.ids, drawn.finished, strict=True)
-        ]
+        answers = answers_of(words, drawn)
         if judge is None:
             found["gold"] = float(np.mean(gold.rewards(cell.task, examples, answers)))
         else:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..feedback.answer import Answer
+from ..feedback.answer import Answer, answers_of
 from ..models.sampling import Decoding, Samples, sample, uniforms
 from ..models.scoring import reference_logps, state_values
-from ..models.tokens import Tokens, prompt_ids, response_ids, texts_of
+from ..models.tokens import Tokens, prompt_ids, response_ids
 from ..tasks.example import Example
 from .batches import Batch, DemonstrationBatch, Models, PairBatch, RolloutBatch, Row, ragged
 from .loop import Turn
@@ -30,7 +30,8 @@ class Shuffled:
     def rows(self, update: int) -> list[int]:
         """Batches run across the ends of epochs, so that none is smaller than the others."""
         positions = range(update * self.size, (update + 1) * self.size)
-        return [int(self._order(p // self.count)[p % self.count]) for p in positions]
+        orders = {epoch: self._order(epoch) for epoch in {p // self.count for p in positions}}
+        return [int(orders[p // self.count][p % self.count]) for p in positions]
 
     def _order(self, epoch: int) -> np.ndarray:
         return np.random.default_rng([self.seed, epoch]).permutation(self.count)
@@ -143,11 +144,7 @@ class Rollouts:
         drawn = self.draw(prompts, number, models)
 
         owners = [i for i in range(len(examples)) for _ in range(self.per_prompt)]
-        texts = texts_of(self.words, drawn.ids)
-        answers = [
-            Answer(text, tuple(ids), done)
-            for text, ids, done in zip(texts, drawn.ids, drawn.finished, strict=True)
-        ]
+        answers = answers_of(self.words, drawn)
         rows = [(prompts[o], ids) for o, ids in zip(owners, drawn.ids, strict=True)]
         given_rewards = self.rewards([examples[o] for o in owners], answers, rows)
         rewards = torch.tensor(given_rewards, dtype=torch.float32)
