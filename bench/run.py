@@ -20,7 +20,7 @@ from .reports.record import Metric, Record
 from .stages import evaluate, labels, lengths, optimize, reward_model, sft, tokenizer
 from .stages.cell import Cell
 from .stats.bootstrap import mean_interval
-from .store import Store, content_hash
+from .store import Store, content_hash, write_atomically
 from .training.progress import Display
 
 WATCHED = ("algos", "bench", "conf", "pyproject.toml")  # what makes a checkout dirty
@@ -102,7 +102,7 @@ def policy_record(cell: Cell, run_id: str) -> Record:
     folder = Path(cell.config["runs"]) / "records"
     per_prompt = records.write_per_prompt(run_id, answers(end), folder)
     log = folder.parent / "training" / f"{run_id}.parquet"
-    records.write_bytes((made / "log.parquet").read_bytes(), log)
+    write_atomically(log, (made / "log.parquet").read_bytes())
     return Record(
         **common(cell, cell.config["name"], run_id),
         kind="policy",

@@ -160,13 +160,25 @@ class Encoder:
         return sum(len(ids) > self.limit for ids in self.encode(sorted(set(texts))))
 
     def match(self, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], PRF]:
-        """(candidate, reference) -> precision, recall, F1, raw; no pair is matched twice."""
+        """(candidate, reference) -> precision, recall, F1, raw; no pair is matched twice.
+
+        What the encoder reads as equal scores 1 without being encoded; no token of its own, 0.
+        """
         different = list(dict.fromkeys(pairs))
-        scores = {}
-        for rows in chunks(different, ROWS):
-            texts = sorted({text for pair in rows for text in pair})
-            read = dict(zip(texts, map(tuple, self.cut(self.encode(texts))), strict=True))
-            embeddings = self.embed(sorted(set(read.values()), key=lambda ids: (len(ids), ids)))
+        texts = sorted({text for pair in different for text in pair})
+        read = dict(zip(texts, map(tuple, self.cut(self.encode(texts))), strict=True))
+        scores, unequal = {}, []
+        for candidate, reference in different:
+            sides = read[candidate], read[reference]
+            if any(set(ids) <= set(self.frame) for ids in sides):
+                scores[candidate, reference] = (0.0, 0.0, 0.0)
+            elif sides[0] == sides[1]:
+                scores[candidate, reference] = (1.0, 1.0, 1.0)
+            else:
+                unequal.append((candidate, reference))
+        for rows in chunks(unequal, ROWS):
+            some = {read[text] for pair in rows for text in pair}
+            embeddings = self.embed(sorted(some, key=lambda ids: (len(ids), ids)))
             for candidate, reference in rows:
                 scores[candidate, reference] = self.greedy(
                     read[candidate], read[reference], embeddings
@@ -202,24 +214,16 @@ class Encoder:
         return states
 
     def greedy(self, candidate: tuple, reference: tuple, embeddings: dict[tuple, Any]) -> PRF:
-        """Precision, recall, F1 of a pair by bert_score; 0 where a side has no token of its own."""
+        """Precision, recall and F1 of a pair by bert_score."""
         import torch
         from bert_score.utils import greedy_cos_idf
 
-        if set(candidate) <= set(self.frame) or set(reference) <= set(self.frame):
-            return 0.0, 0.0, 0.0
         sides = []
         for ids in (reference, candidate):
             weights = torch.tensor([[float(i not in self.frame) for i in ids]])
             # cloned, because bert_score writes into what it is given
             sides += [embeddings[ids][None].clone(), torch.ones(1, len(ids)), weights]
-        precision, recall, f1 = (float(x) for x in greedy_cos_idf(*sides))
-        return one(precision), one(recall), one(f1)
-
-
-def one(x: float) -> float:
-    """1 where only rounding keeps a value from it."""
-    return 1.0 if abs(x - 1) < 1e-6 else x
+        return tuple(float(x) for x in greedy_cos_idf(*sides))
 
 
 def rescaled(prf: PRF, baseline: PRF | None) -> PRF:

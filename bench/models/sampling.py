@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .tokens import prompt_ids
+
 
 @dataclass(frozen=True)
 class Decoding:
@@ -24,17 +26,47 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Samples:
-    """ids: response tokens, EOS included where there is one; logps: theirs, under the policy at
-    temperature 1; finished: whether EOS came before the length limit."""
+    """A response an entry. prompts: what it answers, as token ids; ids: its tokens, EOS included where
+    there is one; logps: theirs, under the policy at temperature 1; finished: whether EOS came before
+    the length limit."""
 
+    prompts: list[Sequence[int]]
     ids: list[list[int]]
     logps: list[list[float]]
     finished: list[bool]
+
+    @property
+    def rows(self) -> list[tuple[Sequence[int], list[int]]]:
+        """(prompt, response), as `Tokens.collate` takes them."""
+        return list(zip(self.prompts, self.ids, strict=True))
 
 
 def uniforms(seed: int, rows: int, steps: int) -> Tensor:
     """Float[rows, steps] in [0, 1); the first rows are the same however many follow."""
     return torch.rand(rows, steps, generator=torch.Generator().manual_seed(seed))
+
+
+def draw(
+    policy: nn.Module,
+    words: Any,  # the tokenizer
+    prompts: Sequence[str],
+    decoding: Decoding,
+    seed: int,
+    *,
+    per_prompt: int = 1,
+    on_rows: Callable[[int], Any] = lambda n: None,
+) -> Samples:
+    """`per_prompt` responses to each text, side by side, with the random numbers of a seed."""
+    return sample(
+        policy,
+        prompt_ids(words, prompts),
+        decoding,
+        uniforms(seed, per_prompt * len(prompts), decoding.max_new_tokens),
+        pad_id=words.pad_token_id,
+        eos_id=words.eos_token_id,
+        per_prompt=per_prompt,
+        on_rows=on_rows,
+    )
 
 
 @torch.no_grad()
@@ -66,7 +98,8 @@ def sample(
             found[owner] = result
         on_rows(len(owners))
     ids, logps, finished = zip(*found, strict=True) if found else ((), (), ())
-    return Samples(list(ids), list(logps), list(finished))
+    asked = [p for p in prompts for _ in range(per_prompt)]
+    return Samples(asked, list(ids), list(logps), list(finished))
 
 
 def _decode(model, prompts, decoding, noise, pad_id, eos_id, per_prompt):

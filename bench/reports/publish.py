@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..store import write_atomically
 from .board import board
 from .record import (
     PerPrompt,
@@ -22,7 +23,6 @@ from .record import (
     read_all,
     read_all_per_prompt,
     text,
-    write_bytes,
 )
 from .render import to_markdown
 
@@ -76,9 +76,9 @@ def publish(runs_folder: str | Path, results_folder: str | Path) -> Published:
         if item.content is None:
             path.with_suffix(".parquet").unlink(missing_ok=True)
         else:
-            write_bytes(item.content, path.with_suffix(".parquet"))
-        write_bytes(text(item.record).encode(), path)
-    write_bytes(page(results).encode(), results / "README.md")
+            write_atomically(path.with_suffix(".parquet"), item.content)
+        write_atomically(path, text(item.record).encode())
+    write_atomically(results / "README.md", page(results).encode())
     failed = sum(r.status == "failed" for r in records)
     return Published(
         len(records) - failed,

@@ -9,12 +9,10 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
@@ -27,6 +25,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+
+from ..store import write_atomically
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -268,26 +268,10 @@ def text(record: Record) -> str:
     return json.dumps(dump, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def write_bytes(content: bytes, path: Path) -> None:
-    """The whole file or none of it: written beside its place, synced, renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(file.name)
-            raise
-
-
 def write(record: Record, folder: str | Path) -> Path:
     """`folder/RUN_ID.json`, atomically; an older record of that run is replaced."""
     path = Path(folder) / f"{record.run_id}.json"
-    write_bytes(text(record).encode(), path)
+    write_atomically(path, text(record).encode())
     return path
 
 
@@ -350,7 +334,7 @@ def write_per_prompt(run_id: str, table: "DataFrame", folder: str | Path) -> Per
     if missing:
         raise RecordError(f"{run_id}: the per-prompt table lacks {', '.join(sorted(missing))}")
     content = parquet(table)
-    write_bytes(content, Path(folder) / f"{run_id}.parquet")
+    write_atomically(Path(folder) / f"{run_id}.parquet", content)
     return PerPrompt(file=f"{run_id}.parquet", sha256=sha256(content).hexdigest())
 
 

@@ -9,8 +9,8 @@ from ..reports import record as records
 def respond(path: Path, prompt: str) -> str:
     """One sample at temperature 1 of the policy of a record."""
     from ..models.build import load_policy
-    from ..models.sampling import Decoding, sample, uniforms
-    from ..models.tokens import load_tokenizer, prompt_ids, texts_of
+    from ..models.sampling import Decoding, draw
+    from ..models.tokens import load_tokenizer, texts_of
 
     record = records.read(path)
     if record.policy is None or not Path(record.policy).exists():
@@ -19,12 +19,5 @@ def respond(path: Path, prompt: str) -> str:
         )
     words, policy = load_tokenizer(record.policy), load_policy(record.policy)
     decoding = Decoding(max_new_tokens=int(record.decoding["max_new_tokens"]))
-    drawn = sample(
-        policy,
-        prompt_ids(words, [prompt]),
-        decoding,
-        uniforms(record.seed, 1, decoding.max_new_tokens),
-        pad_id=words.pad_token_id,
-        eos_id=words.eos_token_id,
-    )
+    drawn = draw(policy, words, [prompt], decoding, record.seed)
     return texts_of(words, drawn.ids)[0].strip()

@@ -32,20 +32,19 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     import pandas as pd
 
     from ..models.build import load_policy
-    from ..models.sampling import Decoding, sample, uniforms
-    from ..models.tokens import load_tokenizer, prompt_ids, texts_of
+    from ..models.sampling import Decoding, draw
+    from ..models.tokens import load_tokenizer, texts_of
 
     words = load_tokenizer(cell.make(tokenizer))
-    prompts = prompt_ids(words, [x.prompt for _, x in test_examples(cell)])
+    prompts = [x.prompt for _, x in test_examples(cell)]
     limit = cell.config["task"]["response_tokens"]
     with cell.display.stage(f"candidates ({EACH} a prompt)", EACH * len(prompts)) as bar:
-        drawn = sample(
+        drawn = draw(
             load_policy(cell.make(sft)),
+            words,
             prompts,
             Decoding(**cell.config["decoding"], max_new_tokens=limit),
-            uniforms(3_000 + cell.config["seed"], EACH * len(prompts), limit),
-            pad_id=words.pad_token_id,
-            eos_id=words.eos_token_id,
+            3_000 + cell.config["seed"],
             per_prompt=EACH,
             on_rows=bar.advance,
         )

@@ -21,9 +21,10 @@ from . import candidates, labels, lengths, optimize, reward_model, sft, tokenize
 from .candidates import test_examples
 
 if TYPE_CHECKING:
+    from ..models.sampling import Decoding, Samples
     from .cell import Cell
 
-VERSION = 1
+VERSION = 2
 # Who answers. `end` and `peak` are the trained policy after its last update and where validation
 # liked it best; the others are controls, the same for every algorithm.
 CONTROLS = (
@@ -104,10 +105,10 @@ def build(cell: "Cell", folder: Path, checkpoints: Path, who: str) -> dict[str, 
         elif who.startswith("best_of"):
             answers = best_of(cell, who, examples)
         else:
-            answers = sampled(cell, who, examples, words)
-            if who in ("sft", "end", "peak"):
-                for name, column in divergence(cell, who, examples, words).items():
-                    table[name] = column
+            drawn = sampled(cell, who, examples, words)
+            answers = answers_of(words, drawn)
+            for name, column in divergence(cell, who, examples, words, drawn).items():
+                table[name] = column
         table["response"] = [a.text for a in answers]
         table["finished"] = [a.finished for a in answers]
         for name, column in scores(cell, who, examples, answers).items():
@@ -136,23 +137,22 @@ def policy_of(cell: "Cell", who: str) -> Path:
     return made / "peak" if who == "peak" and (made / "peak").exists() else made / "policy"
 
 
-def sampled(cell: "Cell", who: str, examples: Sequence[Example], words: Any) -> list[Answer]:
-    """What a policy says to each prompt."""
+def sampled(cell: "Cell", who: str, examples: Sequence[Example], words: Any) -> "Samples":
+    """What a policy says to each prompt, decoded as the study says."""
     from ..models.build import load_policy
-    from ..models.sampling import Decoding, sample, uniforms
-    from ..models.tokens import prompt_ids
+    from ..models.sampling import draw
 
-    config = cell.config
-    decoding = Decoding(**config["decoding"], max_new_tokens=config["task"]["response_tokens"])
-    drawn = sample(
-        load_policy(policy_of(cell, who)),
-        prompt_ids(words, [x.prompt for x in examples]),
-        decoding,
-        uniforms(1_000 + config["seed"], len(examples), decoding.max_new_tokens),
-        pad_id=words.pad_token_id,
-        eos_id=words.eos_token_id,
+    prompts = [x.prompt for x in examples]
+    seed = 1_000 + cell.config["seed"]
+    return draw(load_policy(policy_of(cell, who)), words, prompts, decoding_of(cell), seed)
+
+
+def decoding_of(cell: "Cell") -> "Decoding":
+    from ..models.sampling import Decoding
+
+    return Decoding(
+        **cell.config["decoding"], max_new_tokens=cell.config["task"]["response_tokens"]
     )
-    return answers_of(words, drawn)
 
 
 def best_of(cell: "Cell", who: str, examples: Sequence[Example]) -> list[Answer]:
@@ -167,28 +167,23 @@ def best_of(cell: "Cell", who: str, examples: Sequence[Example]) -> list[Answer]
     return [answers[i * candidates.EACH + int(k)] for i, k in enumerate(best)]
 
 
-def divergence(cell: "Cell", who: str, examples: Sequence[Example], words: Any) -> dict[str, Any]:
-    """kl, kl_per_token, k1: per response, nats, along samples at temperature 1."""
+def divergence(
+    cell: "Cell", who: str, examples: Sequence[Example], words: Any, drawn: "Samples"
+) -> dict[str, Any]:
+    """kl, kl_per_token, k1: per response, nats, along samples at temperature 1 without truncation:
+    the answers themselves where that is how they were decoded."""
     from ..models.build import load_policy
-    from ..models.sampling import Decoding, sample, uniforms
+    from ..models.sampling import Decoding, draw
     from ..models.scoring import kl_along
-    from ..models.tokens import Tokens, prompt_ids
+    from ..models.tokens import Tokens
 
-    config = cell.config
     policy, reference = load_policy(policy_of(cell, who)), load_policy(cell.make(sft))
-    decoding = Decoding(max_new_tokens=config["task"]["response_tokens"])
-    prompts = prompt_ids(words, [x.prompt for x in examples])
-    drawn = sample(
-        policy,
-        prompts,
-        decoding,
-        uniforms(2_000 + config["seed"], len(prompts), decoding.max_new_tokens),
-        pad_id=words.pad_token_id,
-        eos_id=words.eos_token_id,
-    )
-    rows = list(zip(prompts, drawn.ids, strict=True))
-    tokens = Tokens.collate(rows, words.pad_token_id)
-    exact, k1 = kl_along(policy, reference, tokens, config["model"]["micro_batch"])
+    plain = Decoding(max_new_tokens=cell.config["task"]["response_tokens"])
+    if decoding_of(cell) != plain:
+        prompts = [x.prompt for x in examples]
+        drawn = draw(policy, words, prompts, plain, 2_000 + cell.config["seed"])
+    tokens = Tokens.collate(drawn.rows, words.pad_token_id)
+    exact, k1 = kl_along(policy, reference, tokens, cell.config["model"]["micro_batch"])
     total = exact.sum(-1)
     return {
         "kl": total.numpy(),

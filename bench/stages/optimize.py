@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..training.batches import Models
     from .cell import Cell
 
-VERSION = 1
+VERSION = 2
 POINTS = 8  # validations in a run
 
 
@@ -58,10 +58,7 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     from accelerate import Accelerator
     from hydra.utils import instantiate
 
-    from algos.core import Credits
-
     from ..models import build as models
-    from ..models.scoring import REFERENCE
     from ..models.tokens import load_tokenizer
     from ..training.batches import Models
     from ..training.loop import Optimization, train
@@ -74,9 +71,6 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     policy = accelerator.prepare_model(models.load_policy(cell.make(sft)))
     base = models.load_policy(cell.make(sft)).to(device).requires_grad_(False)
     reference = base if cell.config["reference"]["name"] == "sft" else None
-    read = algo.needs | (algo.credit_needs if isinstance(algo, Credits) else frozenset())
-    if reference is None and read & REFERENCE:
-        raise LookupError(f"{cell.config['name']} needs a reference: set `reference=sft`")
     critic = None
     if "critic" in algo.needs:
         critic = accelerator.prepare_model(first_critic(cell, base))
@@ -216,15 +210,14 @@ def model_rewards(folder: Path, device: Any) -> Callable[..., list[float]]:
 def validation(cell: "Cell", words: Any, base: Any) -> Callable[["Models"], Mapping[str, float]]:
     """The policy on validation prompts, the same noise every time: gold (or, without gold, the
     held-out reward model), exact KL to the SFT model in nats a response, length, end rate."""
-    from ..models.sampling import Decoding, sample, uniforms
+    from ..models.sampling import Decoding, draw
     from ..models.scoring import kl_along
-    from ..models.tokens import Tokens, prompt_ids
+    from ..models.tokens import Tokens
 
     config = cell.config
     examples = cell.examples("validation")[: config["budget"]["validation"]]
-    prompts = prompt_ids(words, [x.prompt for x in examples])
+    prompts = [x.prompt for x in examples]
     decoding = Decoding(max_new_tokens=config["task"]["response_tokens"])
-    noise = uniforms(config["seed"] + 17, len(prompts), decoding.max_new_tokens)
     device = next(base.parameters()).device
     judge = None
     if cell.task.gold is None:
@@ -232,12 +225,8 @@ def validation(cell: "Cell", words: Any, base: Any) -> Callable[["Models"], Mapp
         judge = model_rewards(folder, device)
 
     def validate(models: "Models") -> Mapping[str, float]:
-        drawn = sample(
-            models.policy, prompts, decoding, noise,
-            pad_id=words.pad_token_id, eos_id=words.eos_token_id,
-        )  # fmt: skip
-        rows = list(zip(prompts, drawn.ids, strict=True))
-        tokens = Tokens.collate(rows, words.pad_token_id).to(device)
+        drawn = draw(models.policy, words, prompts, decoding, config["seed"] + 17)
+        tokens = Tokens.collate(drawn.rows, words.pad_token_id).to(device)
         exact, _ = kl_along(models.policy, base, tokens, config["model"]["micro_batch"])
         found = {
             "kl": exact.sum(-1).mean().item(),
@@ -248,7 +237,7 @@ def validation(cell: "Cell", words: Any, base: Any) -> Callable[["Models"], Mapp
         if judge is None:
             found["gold"] = float(np.mean(gold.rewards(cell.task, examples, answers)))
         else:
-            found["held_out"] = float(np.mean(judge(examples, answers, rows)))
+            found["held_out"] = float(np.mean(judge(examples, answers, drawn.rows)))
         return {**found, "score": found["gold" if judge is None else "held_out"]}
 
     return validate

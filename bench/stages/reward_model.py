@@ -20,7 +20,7 @@ from . import labels, sft, tokenizer
 if TYPE_CHECKING:
     from .cell import Cell
 
-VERSION = 1
+VERSION = 2
 
 
 def inputs(cell: "Cell", by: str, part: str) -> dict[str, Any]:

@@ -43,8 +43,8 @@ def build(cell: "Cell", folder: Path, checkpoints: Path, part: str) -> dict[str,
     import pandas as pd
 
     from ..models.build import load_policy
-    from ..models.sampling import Decoding, sample, uniforms
-    from ..models.tokens import load_tokenizer, prompt_ids, texts_of
+    from ..models.sampling import Decoding, draw
+    from ..models.tokens import load_tokenizer, texts_of
 
     words = load_tokenizer(cell.make(tokenizer))
     policy = load_policy(cell.make(sft))
@@ -52,17 +52,12 @@ def build(cell: "Cell", folder: Path, checkpoints: Path, part: str) -> dict[str,
     decoding = Decoding(max_new_tokens=cell.config["task"]["response_tokens"])
     seed = [cell.config["shared_seed"], 11, sorted(SHARES).index(part)]
     with cell.display.stage(f"samples ({part})", 2 * len(examples)) as bar:
-        drawn = sample(
+        drawn = draw(
             policy,
-            prompt_ids(words, [x.prompt for x in examples]),
+            words,
+            [x.prompt for x in examples],
             decoding,
-            uniforms(
-                int(np.random.SeedSequence(seed).generate_state(1)[0]),
-                2 * len(examples),
-                decoding.max_new_tokens,
-            ),
-            pad_id=words.pad_token_id,
-            eos_id=words.eos_token_id,
+            int(np.random.SeedSequence(seed).generate_state(1)[0]),
             per_prompt=2,
             on_rows=bar.advance,
         )

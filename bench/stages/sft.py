@@ -9,7 +9,7 @@ from . import lengths, tokenizer
 if TYPE_CHECKING:
     from .cell import Cell
 
-VERSION = 1
+VERSION = 2
 
 
 def inputs(cell: "Cell") -> dict[str, Any]:

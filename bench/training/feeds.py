@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..feedback.answer import Answer, answers_of
-from ..models.sampling import Decoding, Samples, sample, uniforms
+from ..models.sampling import Decoding, draw
 from ..models.scoring import reference_logps, state_values
 from ..models.tokens import Tokens, prompt_ids, response_ids
 from ..tasks.example import Example
@@ -140,18 +140,24 @@ class Rollouts:
         """A phase of rollouts, and what it measured."""
         deck = Shuffled(lambda _: None, len(self.prompts), self.phase // self.per_prompt, self.seed)
         examples = [self.prompts[i] for i in deck.rows(number)]
-        prompts = prompt_ids(self.words, [x.prompt for x in examples])
-        drawn = self.draw(prompts, number, models)
+        noise_seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
+        drawn = draw(
+            models.policy,
+            self.words,
+            [x.prompt for x in examples],
+            self.decoding,
+            noise_seed,
+            per_prompt=self.per_prompt,
+        )
 
         owners = [i for i in range(len(examples)) for _ in range(self.per_prompt)]
         answers = answers_of(self.words, drawn)
-        rows = [(prompts[o], ids) for o, ids in zip(owners, drawn.ids, strict=True)]
-        given_rewards = self.rewards([examples[o] for o in owners], answers, rows)
+        given_rewards = self.rewards([examples[o] for o in owners], answers, drawn.rows)
         rewards = torch.tensor(given_rewards, dtype=torch.float32)
         finished = torch.tensor(drawn.finished)
         penalized = rewards - self.missing_end_penalty * (~finished).float()
 
-        tokens = Tokens.collate(rows, self.words.pad_token_id).to(self.device)
+        tokens = Tokens.collate(drawn.rows, self.words.pad_token_id).to(self.device)
         old = ragged(drawn.logps, tokens.width).to(self.device)
         given: dict[str, torch.Tensor] = {}
         values = None
@@ -178,16 +184,3 @@ class Rollouts:
             old_values=values,
         )
         return batch, measured
-
-    def draw(self, prompts: Sequence[Sequence[int]], number: int, models: Models) -> Samples:
-        count = len(prompts) * self.per_prompt
-        noise_seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
-        return sample(
-            models.policy,
-            prompts,
-            self.decoding,
-            uniforms(noise_seed, count, self.decoding.max_new_tokens),
-            pad_id=self.words.pad_token_id,
-            eos_id=self.words.eos_token_id,
-            per_prompt=self.per_prompt,
-        )

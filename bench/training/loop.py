@@ -91,7 +91,10 @@ def train(
         for name, model in models.trained.items()
     ]
     optimizer = torch.optim.AdamW(
-        groups, betas=tuple(optimization.betas), weight_decay=optimization.weight_decay
+        groups,
+        betas=tuple(optimization.betas),
+        weight_decay=optimization.weight_decay,
+        fused=True,
     )
     warmup = min(optimization.warmup, updates // 10)  # or a short run would end before it begins
     schedule = get_scheduler(optimization.schedule, optimizer, warmup, updates)
