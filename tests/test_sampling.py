@@ -86,7 +86,7 @@ def test_progress_counts_every_row_once(model):
 
 
 def test_no_prompts_no_samples(model):
-    assert draw(model, [], NOISE[:0]) == Samples([], [], [])
+    assert draw(model, [], NOISE[:0]) == Samples([], [], [], [])
 
 
 # -- what is drawn

@@ -17,7 +17,7 @@ EACH = 16
 def inputs(cell: "Cell") -> dict[str, Any]:
     config = cell.config
     return {
-        **cell.data,
+        "data": cell.data,
         "sft": cell.key(sft),
         "lengths": cell.key(lengths),
         "decoding": config["decoding"],

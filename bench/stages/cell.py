@@ -45,7 +45,8 @@ class Cell:
         return max(1, round(self.config["budget"]["shared"] * amount))
 
     def inputs(self, stage: ModuleType, **choice: Any) -> dict[str, Any]:
-        return {"version": stage.VERSION, **choice, **stage.inputs(self, **choice)}
+        """All that determines an artifact."""
+        return {"version": stage.VERSION, "choice": choice, "reads": stage.inputs(self, **choice)}
 
     def key(self, stage: ModuleType, **choice: Any) -> str:
         """Known before anything is made."""

@@ -55,7 +55,7 @@ def inputs(cell: "Cell", who: str) -> dict[str, Any]:
     config = cell.config
     by = labels.by_default(cell)
     found = {
-        **cell.data,
+        "data": cell.data,
         "lengths": cell.key(lengths),
         "sft": cell.key(sft),
         "proxy": cell.key(reward_model, by=by, part="train"),

@@ -29,8 +29,8 @@ def inputs(cell: "Cell", by: str, part: str) -> dict[str, Any]:
     found: dict[str, Any] = {"seed": cell.config["shared_seed"]}
     if has_pairs(cell, by):
         pairs = cell.shared(cell.config["task"]["pairs"])
-        return {**found, "lengths": cell.key(lengths), **cell.data, "pairs": pairs}
-    found |= {"samples": cell.key(samples, part=part), **cell.data}
+        return {**found, "lengths": cell.key(lengths), "data": cell.data, "pairs": pairs}
+    found |= {"samples": cell.key(samples, part=part), "data": cell.data}
     if by == "judge":
         found["judge"] = cell.config["feedback"]["judge"]
     if by == "reward_model":

@@ -17,7 +17,7 @@ VERSION = 1
 def inputs(cell: "Cell") -> dict[str, Any]:
     config = cell.config
     return {
-        **cell.data,
+        "data": cell.data,
         "tokenizer": cell.key(tokenizer),
         "context": config["model"]["context"],
         "response_tokens": config["task"]["response_tokens"],

@@ -16,7 +16,7 @@ def inputs(cell: "Cell") -> dict[str, Any]:
     model = cell.config["model"]
     start = {"path": model["path"]} if model["path"] else {"architecture": model["architecture"]}
     return {
-        **cell.data,
+        "data": cell.data,
         **start,
         "tokenizer": cell.key(tokenizer),
         "lengths": cell.key(lengths),

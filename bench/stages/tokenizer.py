@@ -13,7 +13,7 @@ def inputs(cell: "Cell") -> dict[str, Any]:
     model = cell.config["model"]
     if model["path"]:
         return {"path": model["path"]}
-    return {**cell.data, "tokenizer": cell.config["task"]["tokenizer"]}
+    return {"data": cell.data, "tokenizer": cell.config["task"]["tokenizer"]}
 
 
 def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:

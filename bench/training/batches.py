@@ -1,8 +1,9 @@
 """Rows of token ids to the scored batches that losses are given: one class a kind of data.
 
-Each is a batch of one optimizer step (or one phase of rollouts). `score(needs, models, rows, forward)`
-calls the models on some of its rows for what `needs` names; without `forward` it calls none and
-returns what masks, labels and the data say, which is all that the weights of a loss depend on.
+Each is a batch of one optimizer step (or one phase of rollouts). `read(rows)` is what models read of
+some of its rows. `score(needs, models, rows, forward)` calls the models on them for what `needs`
+names; without `forward` it calls none and returns what masks, labels and the data say, which is all
+that the weights of a loss depend on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -67,10 +68,13 @@ class DemonstrationBatch:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def read(self, rows: Tensor) -> Tokens:
+        return self.tokens[rows]
+
     def score(
         self, needs: frozenset[str], models: Models, rows: Tensor, forward: bool
     ) -> Demonstrations:
-        return Demonstrations(responses=respond(self.tokens[rows], needs, models, forward))
+        return Demonstrations(responses=respond(self.read(rows), needs, models, forward))
 
 
 @dataclass(frozen=True)
@@ -85,10 +89,16 @@ class PairBatch:
     def __len__(self) -> int:
         return len(self.tokens) // 2
 
+    def both(self, rows: Tensor) -> Tensor:
+        """Where the two responses of each pair stand: all chosen ones, then all rejected ones."""
+        return torch.cat([rows, rows + len(self)])
+
+    def read(self, rows: Tensor) -> Tokens:
+        return self.tokens[self.both(rows)]
+
     def score(self, needs: frozenset[str], models: Models, rows: Tensor, forward: bool) -> Pairs:
-        both = torch.cat([rows, rows + len(self)])
-        given = {name: x[both] for name, x in self.given.items()}
-        scored = respond(self.tokens[both], needs, models, forward, **given)
+        given = {name: x[self.both(rows)] for name, x in self.given.items()}
+        scored = respond(self.read(rows), needs, models, forward, **given)
         labels = {name: x[rows] for name, x in self.labels.items() if name in needs}
         return Pairs(chosen=scored[: len(rows)], rejected=scored[len(rows) :], **labels)
 
@@ -109,9 +119,12 @@ class RolloutBatch:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def read(self, rows: Tensor) -> Tokens:
+        return self.tokens[rows]
+
     def score(self, needs: frozenset[str], models: Models, rows: Tensor, forward: bool) -> Rollouts:
         """Without `forward` the policy is still the one that sampled, so that nothing is missing."""
-        tokens = self.tokens[rows]
+        tokens = self.read(rows)
         given = {name: x[rows] for name, x in self.given.items()}
         old = self.token_old_logps[rows]
         responses = respond(tokens, needs, models, forward, **given)

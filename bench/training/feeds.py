@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from algos.ops import k1, k3, masked
+
 from ..feedback.answer import Answer, answers_of
 from ..models.sampling import Decoding, draw
 from ..models.scoring import reference_logps, state_values
@@ -168,12 +170,18 @@ class Rollouts:
                 values = state_values(models.critic, tokens)
         measured = {
             "rollout/reward": rewards.mean().item(),
+            "rollout/reward_std": rewards.std(correction=0).item(),
             "rollout/length": tokens.length.float().mean().item(),
+            "rollout/length_p95": tokens.length.float().quantile(0.95).item(),
             "rollout/end_rate": finished.float().mean().item(),
+            "rollout/entropy": -old[tokens.mask].mean().item(),  # nats a token, of the samples
         }
         if given:
-            k1 = torch.where(tokens.mask, old - given["token_ref_logps"], 0.0).sum(-1)
-            measured["rollout/kl"] = k1.mean().item()
+            known = given["token_ref_logps"][tokens.mask]
+            ratios = masked(old - given["token_ref_logps"], tokens.mask)
+            measured["rollout/kl"] = k1(ratios).sum(-1).mean().item()
+            measured["rollout/k3"] = k3(ratios).sum(-1).mean().item()
+            measured["rollout/reference_perplexity"] = known.mean().neg().exp().item()
         batch = RolloutBatch(
             tokens,
             token_old_logps=old,

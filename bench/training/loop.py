@@ -20,7 +20,7 @@ from algos.core import Credits
 
 from .batches import Batch, Models
 from .progress import Bar
-from .step import assign, step
+from .step import all_rows, assign, step
 
 
 class TrainingError(RuntimeError):
@@ -131,7 +131,13 @@ def train(
                 f"{numbers['grad_norm']} at update {update + 1} of {updates}: lower the learning "
                 f"rate (it is {optimization.lr:g}) or look for bad rows in the data"
             )
-        row = {"step": update + 1, "lr": schedule.get_last_lr()[0], **numbers}
+        read = current.read(all_rows(current) if turn.rows is None else turn.rows)
+        row = {
+            "step": update + 1,
+            "lr": schedule.get_last_lr()[0],
+            "tokens": int((read.start + read.length).sum()),
+            **numbers,
+        }
         schedule.step()
         row |= turn.measured or {}
         if update + 1 in measure:
