@@ -1,0 +1,140 @@
+"""What the stages of a cell are keyed by, and what they make of a tiny world."""
+
+import importlib
+import json
+import pkgutil
+
+import pandas as pd
+import pytest
+from safetensors.torch import load_file
+
+import bench.stages
+from bench.names import config_folder
+from bench.stages import (
+    candidates,
+    evaluate,
+    labels,
+    lengths,
+    optimize,
+    reference_scores,
+    reward_model,
+    samples,
+    sft,
+    tokenizer,
+)
+from bench.stages.cell import Cell
+from bench.store import Store
+from bench.tune import resolved
+from tests.test_end_to_end import SMALL
+
+WORDS = ["algo=ppo", *SMALL, "budget.updates=2"]
+STAGES = [  # in the order in which they are made
+    (tokenizer, {}),
+    (lengths, {}),
+    (sft, {}),
+    (samples, {"part": "train"}),
+    (labels, {"by": "dataset", "part": "train"}),
+    (reward_model, {"by": "dataset", "part": "train"}),
+    (reference_scores, {"by": "dataset", "part": "train"}),
+    (optimize, {}),
+    (candidates, {}),
+    (evaluate, {"who": "end"}),
+]
+each_stage = pytest.mark.parametrize(
+    ("stage", "choice"), STAGES, ids=[s.__name__.rpartition(".")[2] for s, _ in STAGES]
+)
+
+
+def cell(root, *words: str) -> Cell:
+    return Cell(resolved([*WORDS, *words], config_folder()), Store(root))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Cell:
+    """A cell whose artifacts the tests of this module share."""
+    return cell(tmp_path_factory.mktemp("store"))
+
+
+def test_every_stage_is_here():
+    """All modules of the room that make something."""
+    there = {m.name for m in pkgutil.iter_modules(bench.stages.__path__)}
+    modules = {n: importlib.import_module(f"bench.stages.{n}") for n in there}
+    assert {n for n, m in modules.items() if hasattr(m, "VERSION")} == {
+        s.__name__.rpartition(".")[2] for s, _ in STAGES
+    }
+
+
+@each_stage
+def test_a_new_version_makes_new_artifacts_downstream(tmp_path, monkeypatch, stage, choice):
+    def keys() -> list[str]:
+        return [cell(tmp_path).key(s, **c) for s, c in STAGES]
+
+    before = keys()
+    monkeypatch.setattr(stage, "VERSION", stage.VERSION + 1)
+    after = keys()
+    at = [s for s, _ in STAGES].index(stage)
+    assert after[at] != before[at]
+    assert after[:at] == before[:at]
+    if stage in (tokenizer, lengths, sft):
+        assert not set(after[at:]) & set(before[at:])
+
+
+@each_stage
+def test_other_data_make_other_artifacts(tmp_path, stage, choice):
+    there, elsewhere = cell(tmp_path), cell(tmp_path, "task.load.seed=1")
+    assert there.key(stage, **choice) != elsewhere.key(stage, **choice)
+
+
+def test_what_an_artifact_does_not_read_leaves_its_key_alone(tmp_path):
+    a, b = cell(tmp_path), cell(tmp_path, "algo.kl_coef=0.2", "seed=3")
+    for stage, choice in STAGES[:7]:
+        assert a.key(stage, **choice) == b.key(stage, **choice)
+    assert a.key(optimize) != b.key(optimize)
+
+
+# Where behaviour changes, give the stage's VERSION a new number and pin what it makes now.
+PINNED = {
+    "tokenizer": (1, 168),
+    "lengths": (1, 608),
+    "sft": (2, 4.876840114593506),
+    "samples": (1, 34.21951219512195),
+    "labels": (1, -55.150000000000006),
+    "reward_model": (2, 0.05588973269210522),
+    "reference_scores": (1, -4720.0458984375),
+    "optimize": (2, 0.06679292768239975),
+    "candidates": (1, 34.0546875),
+    "evaluate": (2, -1.2650421177968383),
+}
+
+
+def summary(made: Cell, stage, choice) -> float:
+    """One number that says whether a stage still does what it did."""
+    folder = made.make(stage, **choice)
+    match stage.__name__.rpartition(".")[2]:
+        case "tokenizer":
+            return made.notes(stage)["vocabulary"]
+        case "lengths":
+            return sum(map(len, json.loads((folder / "kept.json").read_text()).values()))
+        case "sft" | "optimize":
+            return float(pd.read_parquet(folder / "log.parquet")["loss"].iloc[-1])
+        case "reward_model":
+            return made.notes(stage, **choice)["scale"]
+        case "reference_scores":
+            return float(load_file(folder / stage.FILE)["chosen"].sum())
+        case "samples" | "candidates":
+            table = pd.read_parquet(folder / f"{stage.__name__.rpartition('.')[2]}.parquet")
+            return float(table["ids"].map(len).mean())
+        case "labels":
+            return float(pd.read_parquet(folder / "pairs.parquet")["gold_chosen"].sum())
+        case "evaluate":
+            table = pd.read_parquet(folder / "answers.parquet")
+            return float(table[["gold", "kl", "proxy", "bertscore"]].mean().sum())
+    raise LookupError(stage.__name__)
+
+
+@each_stage
+def test_behaviour_changes_with_the_version_alone(made, stage, choice):
+    name = stage.__name__.rpartition(".")[2]
+    version, number = PINNED[name]
+    assert version == stage.VERSION, "pin what the new version makes"
+    assert summary(made, stage, choice) == pytest.approx(number, rel=1e-3), "give it a new VERSION"
