@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from .core import Credits, FromPairs, Loss, Mean, Pairs
-from .ops import PerResponse, bradley_terry, same_rank
+from .ops import PerResponse, bradley_terry, masked_sum, same_rank
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class AOT(FromPairs, Credits):
 
     def credit(self, pairs: Pairs, state: None, generator: torch.Generator):
         chosen, rejected = pairs.chosen, pairs.rejected
-        reference = (chosen.logps - chosen.logratios) - (rejected.logps - rejected.logratios)
+        reference = masked_sum(chosen.token_ref_logps, chosen.mask)
+        reference = reference - masked_sum(rejected.token_ref_logps, rejected.mask)
         margin = chosen.logps - rejected.logps
         return Credit(same_rank(reference.detach(), margin.detach())), state
 

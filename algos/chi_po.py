@@ -1,6 +1,6 @@
 """χ²-Preference Optimization (χPO): DPO with another link, against over-optimization.
 
-Huang et al., 2024, https://arxiv.org/abs/2407.13399, algorithm 1
+Huang et al., 2024, https://arxiv.org/abs/2407.13399
 Code: https://github.com/huggingface/trl (93b31d3, pull request 3573, trl/trainer/dpo_trainer.py)
 
 Departures from that code: u has power 1 and log u weight 1, as in the theory, where that code has

@@ -1,6 +1,6 @@
 """Length-normalized DPO, as in Tülu 3.
 
-Lambert et al., 2024, https://arxiv.org/abs/2411.15124, section 5
+Lambert et al., 2024, https://arxiv.org/abs/2411.15124
 Code: https://github.com/huggingface/trl (f2cd577, trl/trainer/dpo_trainer.py): sigmoid_norm
 
 Departures from that code: none known. β is in reward per nat a token, so that it is some fifty times

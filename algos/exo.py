@@ -18,7 +18,7 @@ from .ops import bradley_terry
 class EXO(FromPairs):
     """KL(q ‖ (1 − ε, ε)),  q = (σ(z), σ(−z)),  z = β [h_w − h_l].
 
-    DPO and cDPO have the divergence the other way round, with the same minimum over z.
+    cDPO has the divergence the other way round, with its minimum at the same z.
     """
 
     beta: float = 0.1

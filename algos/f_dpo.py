@@ -4,7 +4,7 @@ Wang et al., 2023, https://arxiv.org/abs/2309.16240
 Code: https://github.com/alecwangcq/f-divergence-dpo (07d9369, trainers.py)
 
 Departures from that code: powers of π_ref / π_θ stop at e²⁰, past which they have no gradient, where
-those of that code overflow. TRL's α, since 1.0, is 1 minus this one.
+those of that code overflow. TRL's α, since 0.29, is 1 minus this one.
 """
 
 from dataclasses import dataclass

@@ -4,8 +4,7 @@ Park et al., 2024, https://arxiv.org/abs/2403.19159, eq. 9
 Code: https://github.com/sail-sg/oat (c1a074c, oat/learners/loss.py)
 
 Departures from that code: none known. Its sign is the paper's, that of maximising E [r − α |y|]
-under DPO's KL; NeMo-RL and the recipes of RLHFlow subtract the difference of lengths, which rewards
-length.
+under DPO's KL; RLHFlow, among others, subtracts the difference of lengths, which rewards length.
 """
 
 from dataclasses import dataclass

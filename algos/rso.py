@@ -4,8 +4,8 @@ Liu et al., 2023, https://arxiv.org/abs/2309.06657, hinge-norm; its γ is our β
 Code: https://github.com/huggingface/trl (f2cd577, trl/trainer/dpo_trainer.py): hinge
 
 Departures from that code: none known. The authors published none, and the paper also draws its
-pairs by rejection sampling, which is a matter of the data. LLaMA-Factory and oat call this hinge
-SLiC; SLiC-HF has no reference and a likelihood term.
+pairs by rejection sampling, which is a matter of the data. oat calls this hinge SLiC; SLiC-HF has no
+reference, and a likelihood term.
 """
 
 from dataclasses import dataclass

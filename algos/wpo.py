@@ -1,6 +1,6 @@
 """Weighted Preference Optimization (WPO).
 
-Zhou et al., 2024, https://arxiv.org/abs/2406.11827, eq. 2, with sampled alignment
+Zhou et al., 2024, https://arxiv.org/abs/2406.11827, eq. 2
 Code: https://github.com/wzhouad/WPO (a104458, scripts/run_wpo.py)
 
 Departures from that code: the weight of a pair is not clamped at 1, as the paper does not print it
