@@ -73,11 +73,12 @@ def without_replacement(
 ) -> Int[Tensor, " N"]:
     """Indices of `count` items drawn one after the other, with these weights among those left.
 
-    The largest of log w − log e, e exponential, in double precision: weights may underflow.
+    The largest of log w − log e, e exponential, which no small weight breaks.
     """
     drawn = torch.empty(len(log_weights), dtype=torch.float64, device=generator.device)
     clocks = drawn.exponential_(generator=generator).to(log_weights.device).log()
-    return (log_weights.double() - clocks).topk(count).indices
+    weights = (log_weights - log_weights.max()).double()
+    return (weights - clocks).topk(count).indices
 
 
 # -- policy gradients

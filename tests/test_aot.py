@@ -13,16 +13,16 @@ from tests.samples import batch, credited, value
 
 
 def test_paired_by_hand():
-    # margins 3, −1 of the policy against 2, 5 of the reference: −1 meets 2 and 3 meets 5
+    # margins 3, −1, 0 of the policy, 8, 9, 1 of the reference: −1 meets 1, 0 meets 8, 3 meets 9
     pairs = Pairs(
-        chosen=tokens(tensor([3.0, -1.0]), tensor([2.0, 5.0])),
-        rejected=tokens(torch.zeros(2), torch.zeros(2)),
+        chosen=tokens(tensor([4.0, -1.0, 0.0]), tensor([8.0, 9.0, 3.0])),
+        rejected=tokens(tensor([1.0, 0.0, 0.0]), tensor([0.0, 0.0, 2.0])),
     )
     pairs = credited(AOT(), pairs)
-    assert_close(pairs.credit.partner, tensor([5.0, 2.0]))
+    assert_close(pairs.credit.partner, tensor([9.0, 1.0, 8.0]))
     loss = AOT(beta=0.5).loss(pairs)
-    assert_close(loss.metrics, {"gain": tensor([-1.0, -1.5])})
-    assert_close(loss.parts["policy"].terms, -logsigmoid(tensor([-1.0, -1.5])))
+    assert_close(loss.metrics, {"gain": tensor([-3.0, -1.0, -4.0])})
+    assert_close(loss.parts["policy"].terms, -logsigmoid(tensor([-3.0, -1.0, -4.0])))
 
 
 def test_unpaired_by_hand():

@@ -19,19 +19,19 @@ def drawn(algo: BetaDPO, margins: list[float], seed: int = 0, state=None):
 
 
 def test_worked_by_hand():
-    # β = ½, margins M = 1, 2, 3, 6: mean 3, std √(14/3); M₀ = ½ · 0 + ½ · 3, gap 3 − 1.5
-    algo = BetaDPO(beta=0.5, alpha=0.4, keep=1.0, momentum=0.5)
+    # β = ½, margins M = 1, 2, 3, 6: mean 3, std √(14/3); M₀ = ¾ · 0 + ¼ · 3, gap 3 − ¾
+    algo = BetaDPO(beta=0.5, alpha=0.4, keep=1.0, momentum=0.75)
     credit, state = drawn(algo, [2.0, 4.0, 6.0, 12.0])
-    assert_close(state.mean.item(), 1.5)
-    assert_close(state.std.item(), 0.5 * (14 / 3) ** 0.5)
-    assert_close(credit.beta.item(), 0.5 * (1 + 0.4 * 1.5))
+    assert_close(state.mean.item(), 0.75)
+    assert_close(state.std.item(), 0.25 * (14 / 3) ** 0.5)
+    assert_close(credit.beta.item(), 0.5 * (1 + 0.4 * 2.25))
     assert_close(credit.kept, torch.ones(4, dtype=torch.float64))
 
-    # then one margin of 1: M₀ = ¾ + ½, β falls by 0.4 · ¼
-    credit, state = drawn(algo, [2.0], state=state)
-    assert_close(state.mean.item(), 1.25)
-    assert_close(state.std.item(), 0.25 * (14 / 3) ** 0.5)
-    assert_close(credit.beta.item(), 0.5 * (1 - 0.4 * 0.25))
+    # then one margin of ½: M₀ = ¾ · ¾ + ⅛, gap ½ − 11/16
+    credit, state = drawn(algo, [1.0], state=state)
+    assert_close(state.mean.item(), 0.6875)
+    assert_close(state.std.item(), 0.1875 * (14 / 3) ** 0.5)
+    assert_close(credit.beta.item(), 0.5 * (1 - 0.4 * 0.1875))
 
 
 def test_the_loss_is_the_mean_over_the_pairs_kept():
@@ -60,19 +60,19 @@ def test_beta_has_a_floor():
 
 
 def test_odd_pairs_are_left_out_more_often():
-    """Three margins of 0, 1 and 4 standard deviations from M₀, two kept: against all orders."""
+    """Margins of 1½, 0 and −1 standard deviations from M₀, two kept: against all orders."""
     algo = BetaDPO(beta=1.0, keep=2 / 3 + 1e-9, momentum=1.0)
     start = type(algo.start())(mean=tensor(2.0), std=tensor(0.5))
-    w = torch.exp(-0.5 * tensor([0.0, 1.0, 4.0]) ** 2)
+    w = torch.exp(-0.5 * tensor([1.5, 0.0, -1.0]) ** 2)
     left_out = torch.zeros(3)
     for i in range(3):
         j, k = (n for n in range(3) if n != i)
         for a, b in ((j, k), (k, j)):
             left_out[i] += w[a] / w.sum() * w[b] / (w.sum() - w[a])
     counts = torch.zeros(3)
-    for seed in range(400):
-        counts += 1 - drawn(algo, [2.0, 2.5, 4.0], seed, start)[0].kept
-    assert_close(counts / 400, left_out, atol=0.04, rtol=0)
+    for seed in range(800):
+        counts += 1 - drawn(algo, [2.75, 2.0, 1.5], seed, start)[0].kept
+    assert_close(counts / 800, left_out, atol=0.04, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +89,13 @@ def test_a_batch_without_spread_and_one_out_of_all_proportion():
         assert credit.kept.sum() == 4
         assert credit.beta.isfinite()
         assert state.std.isfinite()
+
+
+@pytest.mark.parametrize("margin", [0.0, 7.0])
+def test_where_all_are_equal_all_are_left_out_as_often(margin):
+    algo = BetaDPO(keep=0.5)
+    kept = sum(drawn(algo, [margin] * 2, seed)[0].kept for seed in range(100)) / 100
+    assert_close(kept, torch.full((2,), 0.5, dtype=torch.float64), atol=0.15, rtol=0)
 
 
 def test_the_first_step_goes_the_right_way_for_the_pairs_kept():

@@ -84,6 +84,7 @@ def test_an_exponential_stops_at_its_cap():
     y = capped_exp(x)
     top = tensor(20.0, dtype=torch.float64).exp().item()
     assert_close(y.tolist(), [0.0, 1.0, x[2].exp().item(), top, top])
+    assert y[0] == 0
     y.sum().backward()
     assert_close(x.grad.tolist(), [0.0, 1.0, x[2].exp().item(), 0.0, 0.0])
 
@@ -114,3 +115,5 @@ def test_drawing_without_replacement():
     assert_close(first, weights / 8, atol=0.05, rtol=0)
     far = without_replacement(tensor([-1e30, -3e30, -2e30]), 2, generator)
     assert far.tolist() == [0, 2]  # though all weights underflow
+    same = [without_replacement(weights.log(), 3, generator.manual_seed(7)) for _ in "ab"]
+    assert_close(*same)
