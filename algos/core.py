@@ -286,6 +286,7 @@ class FromPairs(ABC):
     """Learns from chosen and rejected responses, whoever wrote or ranked them."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"token_ref_logps"})
+    first_step: ClassVar[str] = ""  # why the first may not raise all chosen and lower all rejected
 
     @abstractmethod
     def loss(self, batch: Pairs, /) -> Loss: ...

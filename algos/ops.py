@@ -47,6 +47,40 @@ def bradley_terry(margin: PerResponse) -> PerResponse:
     return -logsigmoid(margin)
 
 
+def capped_exp(x: PerResponse) -> PerResponse:
+    """eˣ, at most e²⁰: an infinite one has no gradient, and neither has one at the cap."""
+    return x.clamp(max=20).exp()
+
+
+# -- over a whole batch
+
+
+def running_mean(
+    mean: Float[Tensor, ""], count: Float[Tensor, ""], x: PerResponse
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """(mean, count) of all numbers so far and x."""
+    total = count + x.numel()
+    return mean + (x - mean).sum() / total.clamp(min=1), total
+
+
+def same_rank(values: PerResponse, others: PerResponse) -> PerResponse:
+    """For each of `others`, that of the values which has its rank."""
+    return values.sort().values[others.argsort().argsort()]
+
+
+def without_replacement(
+    log_weights: PerResponse, count: int, generator: torch.Generator
+) -> Int[Tensor, " N"]:
+    """Indices of `count` items drawn one after the other, with these weights among those left.
+
+    The largest of log w − log e, e exponential, which no small weight breaks.
+    """
+    drawn = torch.empty(len(log_weights), dtype=torch.float64, device=generator.device)
+    clocks = drawn.exponential_(generator=generator).to(log_weights.device).log()
+    weights = (log_weights - log_weights.max()).double()
+    return (weights - clocks).topk(count).indices
+
+
 # -- policy gradients
 
 

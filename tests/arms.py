@@ -21,11 +21,30 @@ def tokens(logp: torch.Tensor, ref: torch.Tensor, **given) -> Responses:
 
 def every_pair(logp: torch.Tensor) -> Pairs:
     """All ordered pairs of arms under a policy; one state, so one KL(π_ref ‖ π_θ) for them all."""
-    kl = (REF.exp() * (REF - logp)).sum().expand(len(WIN), 1)
+    state = {
+        "token_ref_kl": (REF.exp() * (REF - logp)).sum().expand(len(WIN), 1),
+        "token_collision": (2 * logp).logsumexp(-1).expand(len(WIN), 1),
+    }
     return Pairs(
-        chosen=tokens(logp[WIN], REF[WIN], token_ref_kl=kl),
-        rejected=tokens(logp[LOSE], REF[LOSE], token_ref_kl=kl),
+        chosen=tokens(logp[WIN], REF[WIN], **state),
+        rejected=tokens(logp[LOSE], REF[LOSE], **state),
     )
+
+
+def pair(chosen: torch.Tensor | float, rejected: torch.Tensor | float) -> Pairs:
+    """Pairs of one-token responses with these log π_θ − log π_ref."""
+    sides = [x if isinstance(x, torch.Tensor) else torch.tensor([x]) for x in (chosen, rejected)]
+    kind = torch.promote_types(sides[0].dtype, sides[1].dtype)
+    w, l = (tokens(x.to(kind), torch.zeros_like(x, dtype=kind)) for x in sides)
+    return Pairs(chosen=w, rejected=l)
+
+
+def spread(logp: torch.Tensor, lengths: list[int], ref: torch.Tensor | None = None) -> Responses:
+    """Responses of these lengths, their log-probabilities spread evenly over the tokens."""
+    n = torch.tensor(lengths)[:, None]
+    mask = torch.arange(int(n.max())) < n
+    even = [(x[:, None] / n).expand(mask.shape) for x in (logp, 0 * logp if ref is None else ref)]
+    return Responses(token_logps=even[0], token_ref_logps=even[1].detach(), mask=mask)
 
 
 def descend(

@@ -4,15 +4,49 @@ A sign error, a missing detach, the wrong estimate of the KL or a sum for a mean
 """
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, tensor
 from torch.testing import assert_close
 
-from algos import DPO, IPO, PPO, SFT, TDPO1, TDPO2, BradleyTerry, IPOMean
+from algos import (
+    DPO,
+    EXO,
+    FDPOJS,
+    IPO,
+    IRPO,
+    PPO,
+    RDPO,
+    RPO,
+    SFT,
+    TDPO1,
+    TDPO2,
+    WPO,
+    BetaDPO,
+    BradleyTerry,
+    ChiPO,
+    DPONorm,
+    FDPOAlpha,
+    FDPOForwardKL,
+    IPOMean,
+    RobustDPO,
+)
 from algos.core import Critic, Demonstrations, Pairs, Responses, Rollouts
-from tests.arms import ARMS, LOSE, ODDS, REF, REWARD, WIN, descend, every_pair, minimiser, tokens
+from tests.arms import (
+    ARMS,
+    LOSE,
+    ODDS,
+    REF,
+    REWARD,
+    WIN,
+    descend,
+    every_pair,
+    minimiser,
+    spread,
+    tokens,
+)
 from tests.samples import credited, value
 
 BETA = 0.5
@@ -21,6 +55,32 @@ GOLDEN = tensor([0.049061, 0.100021, 0.181257, 0.669660], dtype=torch.float64)
 BEATS = torch.sigmoid(REWARD[:, None] - REWARD).mean(-1)  # an arm beats itself half the time
 IPO_OPTIMUM = (REF + BEATS / 0.5).softmax(-1)
 IPO_GOLDEN = tensor([0.306227, 0.282878, 0.234996, 0.175898], dtype=torch.float64)
+
+
+def link_optimum(inverse: Callable[[Tensor], Tensor], low: float, high: float) -> Tensor:
+    """π_ref u with φ(u) = (r − λ) / β, by bisection for the λ at which it sums to one."""
+    for _ in range(200):
+        lam = (low + high) / 2
+        policy = REF.exp() * inverse((REWARD - lam) / BETA)
+        low, high = (lam, high) if policy.sum() > 1 else (low, lam)
+    return policy
+
+
+def chi_inverse(x: Tensor) -> Tensor:
+    """u with u + log u = x, by Newton's method on log u."""
+    log_u = x.clamp(max=0)
+    for _ in range(60):
+        log_u = log_u - (log_u.exp() + log_u - x) / (log_u.exp() + 1)
+    return log_u.exp()
+
+
+FORWARD_OPTIMUM = link_optimum(lambda x: -1 / x, 2 + 1e-9, 50)  # −1/u
+FORWARD_GOLDEN = tensor([0.096619, 0.095542, 0.093459, 0.714380], dtype=torch.float64)
+JS_OPTIMUM = link_optimum(lambda x: 1 / (2 * (-x).exp() - 1), 2 - 0.5 * math.log(2) + 1e-9, 50)
+JS_GOLDEN = tensor([0.006741, 0.014153, 0.027910, 0.951196], dtype=torch.float64)
+ALPHA_OPTIMUM = link_optimum(lambda x: (1 - 0.5 * x) ** -2, 1 + 1e-9, 50)
+ALPHA_GOLDEN = tensor([0.071298, 0.085919, 0.106776, 0.736007], dtype=torch.float64)
+CHI_OPTIMUM = link_optimum(chi_inverse, -50, 50)
 
 
 def close(got: Tensor, want: Tensor, atol: float = 1e-9) -> None:
@@ -38,11 +98,21 @@ def close(got: Tensor, want: Tensor, atol: float = 1e-9) -> None:
         (TDPO2(beta=BETA, alpha=0.0), 20.0, OPTIMUM, GOLDEN),
         (IPO(tau=0.5), 0.3, IPO_OPTIMUM, IPO_GOLDEN),
         (IPOMean(tau=0.5), 0.3, IPO_OPTIMUM, IPO_GOLDEN),  # one token: a mean is a sum
+        (DPONorm(beta=BETA), 20.0, OPTIMUM, GOLDEN),
+        (FDPOForwardKL(beta=BETA), 5.0, FORWARD_OPTIMUM, FORWARD_GOLDEN),
+        (FDPOJS(beta=BETA), 40.0, JS_OPTIMUM, JS_GOLDEN),
+        (FDPOAlpha(beta=BETA, alpha=0.5), 10.0, ALPHA_OPTIMUM, ALPHA_GOLDEN),
+        (ChiPO(beta=BETA), 2.0, CHI_OPTIMUM, CHI_OPTIMUM),
     ],
-    ids=["dpo", "tdpo1", "tdpo2 at 0", "ipo", "ipo_mean"],
+    ids=[
+        *("dpo", "tdpo1", "tdpo2 at 0", "ipo", "ipo_mean", "dpo_norm"),
+        *("f_dpo_forward_kl", "f_dpo_js", "f_dpo_alpha", "chi_po"),
+    ],
 )
 def test_pairs_lead_to_the_promised_optimum(algo, lr, optimum, golden):
-    """π_ref exp(r / β) for DPO; π_ref exp(P(y ≻ μ) / τ) for IPO, with uniform μ."""
+    """π_ref exp(r / β) for DPO; π_ref exp(P(y ≻ μ) / τ) for IPO, with uniform μ; for another
+    divergence, f′(π / π_ref) = (r − λ) / β. χPO has no published number.
+    """
     policy = minimiser(algo, lr=lr)
     close(policy, optimum)
     close(policy, golden, atol=1e-6)
@@ -69,6 +139,107 @@ def test_wrong_labels_move_dpo():
     """A tenth of the labels turned round."""
     policy = minimiser(DPO(beta=BETA), odds=0.8 * ODDS + 0.1)
     close((policy - OPTIMUM).abs().max(), tensor(0.167, dtype=torch.float64), atol=5e-4)
+
+
+def test_robust_dpo_sees_through_them():
+    policy = minimiser(RobustDPO(beta=BETA, epsilon=0.1), odds=0.8 * ODDS + 0.1)
+    close(policy, OPTIMUM)
+    close(policy, GOLDEN, atol=1e-6)
+
+
+def test_wpo_leads_where_dpo_does():
+    """What a pair weighs, it weighs turned round, too; only the way is longer."""
+
+    def objective(logits):
+        pairs = every_pair((REF + logits).log_softmax(-1))
+        return (ODDS * WPO(beta=BETA).loss(pairs).parts["policy"].terms).sum() / len(WIN)
+
+    close((REF + descend(objective, 30.0, steps=300)).softmax(-1), OPTIMUM, atol=1e-7)
+
+
+def test_chi_po_raises_no_probability_as_far_as_dpo():
+    assert (CHI_OPTIMUM - REF.exp()).sum().abs() < 1e-9
+    assert (CHI_OPTIMUM / REF.exp()).max() < 0.5 * (OPTIMUM / REF.exp()).max()
+    assert (CHI_OPTIMUM / REF.exp()).diff().gt(0).all()
+
+
+@pytest.mark.parametrize("alpha", [0.3, -0.3])
+def test_length_in_r_dpo_is_a_price(alpha):
+    """π ∝ π_ref exp([r − α |y|] / β), with arms of one to four tokens."""
+    lengths = torch.arange(ARMS) + 1
+
+    def objective(logits):
+        logp = (REF + logits).log_softmax(-1)
+        w, l = (spread(logp[i], lengths[i].tolist(), REF[i]) for i in (WIN, LOSE))
+        terms = RDPO(beta=BETA, alpha=alpha).loss(Pairs(chosen=w, rejected=l)).parts["policy"].terms
+        return (ODDS * terms).sum() / len(WIN)
+
+    policy = (REF + descend(objective, 20.0, steps=120)).softmax(-1)
+    close(policy, (REF + (REWARD - alpha * lengths.double()) / BETA).softmax(-1))
+
+
+def test_dpo_norm_shares_a_reward_among_tokens():
+    """β h / |y| = r + const, with arms of one to four tokens."""
+    lengths = torch.arange(ARMS) + 1
+
+    def objective(logits):
+        logp = (REF + logits).log_softmax(-1)
+        w, l = (spread(logp[i], lengths[i].tolist(), REF[i]) for i in (WIN, LOSE))
+        terms = DPONorm(beta=BETA).loss(Pairs(chosen=w, rejected=l)).parts["policy"].terms
+        return (ODDS * terms).sum() / len(WIN)
+
+    h = (REF + descend(objective, 20.0, steps=400)).log_softmax(-1) - REF
+    reward = BETA * h / lengths
+    close(reward - reward[0], REWARD - REWARD[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(("algo", "price"), [(IRPO(beta=BETA, alpha=0.3), 0.3),
+                                             (RPO(beta=BETA, eta=0.6), 0.3)])  # fmt: skip
+def test_likelihood_of_the_chosen_pulls_towards_who_wins(algo, price):
+    """β Σ w (e_w − e_l) = c Σ P (π − e_w), w = P σ(−z), arm by arm."""
+
+    def objective(logits):
+        loss = algo.loss(every_pair((REF + logits).log_softmax(-1)))
+        both = loss.parts["policy"].terms + price * loss.parts["nll"].terms
+        assert loss.parts["nll"].coef == price
+        return (ODDS * both).sum() / len(WIN)
+
+    policy = (REF + descend(objective, 3.0, steps=400)).softmax(-1)
+    h = policy.log() - REF
+    w = ODDS * torch.sigmoid(-BETA * (h[WIN] - h[LOSE]))
+    arms = torch.zeros(ARMS, dtype=torch.float64)
+    pull = BETA * arms.index_add(0, WIN, w).index_add(0, LOSE, -w)
+    close(pull, price * (ODDS.sum() * policy - arms.index_add(0, WIN, ODDS)), atol=1e-7)
+
+
+def test_exo_draws_odds_to_those_of_its_labels():
+    """Two arms of which the first always wins: h_w − h_l = logit(1 − ε) / β."""
+    algo = EXO(beta=BETA, epsilon=0.1)
+
+    def objective(x):
+        logp = (REF + x).log_softmax(-1)
+        return value(
+            algo.loss(Pairs(chosen=tokens(logp[:1], REF[:1]), rejected=tokens(logp[1:2], REF[1:2])))
+        )
+
+    x = descend(objective, lr=3.0, steps=400)
+    assert (x[0] - x[1]).item() == pytest.approx(math.log(9) / BETA)
+
+
+def test_beta_dpo_leads_where_dpo_does():
+    """All pairs kept, every batch the whole: β moves, and the optimum of its last value is DPO's."""
+    algo = BetaDPO(beta=BETA, alpha=0.1, keep=1.0)
+    state, generator = algo.start(), torch.Generator()
+    x = torch.zeros(ARMS, dtype=torch.float64)
+    for _ in range(250):
+        leaf = x.clone().requires_grad_()
+        pairs = every_pair((REF + leaf).log_softmax(-1))
+        credit, state = algo.credit(pairs, state, generator)
+        terms = algo.loss(pairs.replace(credit=credit)).parts["policy"].terms
+        (gradient,) = torch.autograd.grad((ODDS * terms).sum() / len(WIN), leaf)
+        x = x - 40.0 * gradient
+    close(credit.beta, tensor(BETA, dtype=torch.float64))  # all margins and their mirrors: mean 0
+    close((REF + x).softmax(-1), OPTIMUM, atol=1e-6)
 
 
 def test_on_sure_wins_ipo_stops_and_dpo_does_not():

@@ -5,11 +5,45 @@ import torch
 from torch import tensor
 from torch.testing import assert_close
 
-from algos import DPO, IPO, PPO, TDPO1, TDPO2, BradleyTerry, IPOMean
+import algos.bco_pair
+from algos import (
+    AOT,
+    CDPO,
+    DPO,
+    DPOP,
+    EXO,
+    FDPOJS,
+    IPO,
+    IRPO,
+    LDDPO,
+    MPO,
+    PPO,
+    RDPO,
+    RPO,
+    RSO,
+    SPPO,
+    TDPO1,
+    TDPO2,
+    WPO,
+    AOTUnpaired,
+    APODown,
+    APOZero,
+    BCOPair,
+    BetaDPO,
+    BradleyTerry,
+    CalDPO,
+    ChiPO,
+    DiscoPOP,
+    DPONorm,
+    FDPOAlpha,
+    FDPOForwardKL,
+    IPOMean,
+    RobustDPO,
+)
 from algos.core import Critic, Pairs, Responses, Rollouts
 from algos.ops import bradley_terry, clipped_surrogate, clipped_value, gae
 from algos.ppo import Credit
-from tests.samples import value
+from tests.samples import credited, value
 
 T = 25
 
@@ -25,15 +59,20 @@ def close(got: torch.Tensor, want: torch.Tensor) -> None:
 # -- pairs: ℓ_w = −40 (reference −42, 20 tokens), ℓ_l = −55 (reference −50, 25 tokens)
 
 
-def response(logp: torch.Tensor, ref: float, length: int) -> Responses:
+def response(logp: torch.Tensor, ref: float, length: int, win_rate: float = 0.0) -> Responses:
     return Responses(
         token_logps=(logp / length).expand(1, T),
         mask=torch.arange(T)[None] < length,
         token_ref_logps=torch.full((1, T), ref / length, dtype=torch.float64),
         token_ref_kl=torch.zeros(1, T, dtype=torch.float64),
+        token_collision=torch.full((1, T), -1.5, dtype=torch.float64),
+        win_rate=double(win_rate),
     )
 
 
+# Rows without a table of their own are from 40-digit arithmetic and numerical derivatives: RPO's
+# −η β ℓ_w = 2; LD-DPO's h_l = −5 · (20 + 2.5) / 25; WPO's weight e^(−0.5 − 0.7), not differentiated;
+# δ = 0.1 (2 − 5) / 2 in BCO and MPO; β′ = 0.1 (1 + 0.6 · 0.63) in β-DPO, as 0.63 is 0.9 · 0.7.
 @pytest.mark.parametrize(
     ("algo", "loss", "chosen", "rejected"),
     [
@@ -42,14 +81,74 @@ def response(logp: torch.Tensor, ref: float, length: int) -> Responses:
         (TDPO2(beta=0.1), 0.403186, -0.033181, 0.033181),
         (IPO(tau=0.1), 4.0, 4.0, -4.0),
         (IPOMean(tau=0.1), 22.09, -0.47, 0.376),
+        (CDPO(beta=0.1, epsilon=0.1), 0.473186, -0.023181, 0.023181),
+        (RobustDPO(beta=0.1, epsilon=0.1), 0.315686, -0.045681, 0.045681),
+        (RSO(beta=0.1), 0.3, -0.1, 0.1),
+        (EXO(beta=0.1, epsilon=1e-3), 1.657292, -0.137612, 0.137612),
+        (
+            EXO(beta=0.1, epsilon=4.5397868702434395e-05),
+            2.682713,
+            -0.206193,
+            0.206193,
+        ),  # + log(1 + e⁻¹⁰)
+        (BCOPair(beta=0.1), 1.066764, -0.041338, 0.041338),
+        (SPPO(eta=10.0), 4.5, -3.0, 0.0),
+        (APOZero(beta=0.1), 0.827707, -0.024752, 0.0235),
+        (APODown(beta=0.1), 0.881646, 0.00258, 0.022171),
+        (DiscoPOP(beta=0.1, tau=0.05), 0.496585, -0.049658, 0.049658),
+        (AOT(beta=0.1), 0.403186, -0.033181, 0.033181),  # of one pair
+        (AOTUnpaired(beta=0.1), 0.403186, -0.033181, 0.033181),
+        (FDPOForwardKL(beta=0.1), 3.633924e-7, -4.91798e-9, 5.393221e-6),
+        (FDPOJS(beta=0.1), 0.478632, -0.004534, 0.037782),
+        (FDPOAlpha(beta=0.1, alpha=0.5), 0.089973, -0.003165, 0.104823),
+        (ChiPO(beta=0.1), 0.21297, -0.160918, 0.019311),
+        (DPONorm(beta=5.0), 0.201413, -0.045606, 0.036485),
+        (RDPO(beta=0.1, alpha=0.01), 0.420055, -0.034299, 0.034299),
+        (LDDPO(beta=0.1, alpha=0.5), 0.420055, -0.034299, 0.030869),
+        (WPO(beta=0.1), 0.121437, -0.009994, 0.009994),
+        (RPO(beta=0.1, eta=0.5), 2.403186, -0.083181, 0.033181),
+        (IRPO(beta=0.1, alpha=1.0), 2.403186, -0.083181, 0.033181),
+        (DPOP(beta=0.1, lam=5.0), 0.403186, -0.033181, 0.033181),
+        (CalDPO(beta=0.1, calibration=0.5), 4.500911, -3.000911, 0.000911),
+        (BetaDPO(beta=0.1), 0.322906, -0.038027, 0.038027),
+        (MPO(beta=0.1), 2.535902, -0.084813, 0.034813),
     ],
     ids=str,
 )
 def test_pair(algo, loss, chosen, rejected):
     w, l = (tensor(x, dtype=torch.float64, requires_grad=True) for x in (-40.0, -55.0))
-    got = value(algo.loss(Pairs(chosen=response(w, -42.0, 20), rejected=response(l, -50.0, 25))))
+    pair = Pairs(chosen=response(w, -42.0, 20, win_rate=1.0), rejected=response(l, -50.0, 25))
+    got = value(algo.loss(credited(algo, pair)))
     got.backward()
     close(torch.stack([got.detach(), w.grad, l.grad]), double(loss, chosen, rejected))
+    assert_close(got.detach(), tensor(loss, dtype=torch.float64), atol=5e-7, rtol=1e-6)
+
+
+def test_a_pair_of_tiny_loss():
+    """Relative to their size: the forward KL has long had enough."""
+    w, l = (tensor(x, dtype=torch.float64, requires_grad=True) for x in (-40.0, -55.0))
+    pair = Pairs(chosen=response(w, -42.0, 20), rejected=response(l, -50.0, 25))
+    got = value(FDPOForwardKL(beta=0.1).loss(pair))
+    got.backward()
+    want = double(3.63392411e-7, -4.9179806e-9, 5.3932206e-6)
+    assert_close(torch.stack([got.detach(), w.grad, l.grad]), want, rtol=1e-8, atol=0)
+
+
+def test_bco_without_a_shift_is_what_trl_runs():
+    w, l = (tensor(x, dtype=torch.float64, requires_grad=True) for x in (-40.0, -55.0))
+    pair = Pairs(chosen=response(w, -42.0, 20), rejected=response(l, -50.0, 25))
+    pair = pair.replace(credit=algos.bco_pair.Credit(shift=tensor(0.0, dtype=torch.float64)))
+    got = value(BCOPair(beta=0.1).loss(pair))
+    got.backward()
+    close(torch.stack([got.detach(), w.grad, l.grad]), double(1.072216, -0.045017, 0.037754))
+
+
+def test_dpop_where_the_chosen_has_fallen():
+    w, l = (tensor(x, dtype=torch.float64, requires_grad=True) for x in (-44.0, -55.0))
+    pair = Pairs(chosen=response(w, -42.0, 20), rejected=response(l, -50.0, 25))
+    got = value(DPOP(beta=0.1, lam=5.0).loss(pair))
+    got.backward()
+    close(torch.stack([got.detach(), w.grad, l.grad]), double(1.103186, -0.400913, 0.066819))
 
 
 @pytest.mark.parametrize(
@@ -60,13 +159,39 @@ def test_pair(algo, loss, chosen, rejected):
         (TDPO2(beta=0.1), 0.693147, -0.05),
         (IPO(tau=0.1), 25.0, -10.0),  # 1/(4τ²), −1/τ
         (IPOMean(tau=0.1), 25.0, -0.5),  # −1/(τ |y_w|)
+        (CDPO(beta=0.1, epsilon=0.1), 0.693147, -0.04),
+        (RobustDPO(beta=0.1, epsilon=0.1), 0.693147, -0.0625),
+        (RSO(beta=0.1), 1.0, -0.1),
+        (EXO(beta=0.1, epsilon=1e-3), 2.761231, -0.172669),  # −½ log(4 ε (1 − ε))
+        (BCOPair(beta=0.1), 1.386294, -0.05),  # 2 log 2
+        (SPPO(eta=10.0), 25.0, -5.0),  # η²/4, −η/2
+        (APOZero(beta=0.1), 1.0, -0.025),
+        (APODown(beta=0.1), 1.0, 0.0),
+        (DiscoPOP(beta=0.1, tau=0.05), 0.846574, 0.078426),  # ½ log 2 + ½, and it rises
+        (AOT(beta=0.1), 0.693147, -0.05),
+        (AOTUnpaired(beta=0.1), 0.693147, -0.05),
+        (FDPOForwardKL(beta=0.1), 0.693147, -0.05),
+        (FDPOJS(beta=0.1), 0.693147, -0.025),
+        (FDPOAlpha(beta=0.1, alpha=0.5), 0.693147, -0.05),
+        (ChiPO(beta=0.1), 0.693147, -0.1),
+        (DPONorm(beta=5.0), 0.693147, -0.125),
+        (RDPO(beta=0.1, alpha=0.01), 0.718460, -0.051250),  # log(1 + e^0.05), −β σ(0.05)
+        (LDDPO(beta=0.1, alpha=0.5), 0.693147, -0.05),
+        (WPO(beta=0.1), 0.230729, -0.016644),  # e^(−0.6 − 0.5) log 2
+        (RPO(beta=0.1, eta=0.5), 2.793147, -0.1),
+        (IRPO(beta=0.1, alpha=1.0), 2.793147, -0.1),
+        (DPOP(beta=0.1, lam=5.0), 0.693147, -0.05),
+        (CalDPO(beta=0.1, calibration=0.5), 25.693147, -5.5),
+        (BetaDPO(beta=0.1), 0.693147, -0.05),
+        (MPO(beta=0.1), 2.931777, -0.1),
     ],
     ids=str,
 )
 def test_pair_at_the_reference(algo, loss, chosen):
     w = tensor(-42.0, dtype=torch.float64, requires_grad=True)
     there = response(tensor(-50.0, dtype=torch.float64), -50.0, 25)
-    got = value(algo.loss(Pairs(chosen=response(w, -42.0, 20), rejected=there)))
+    pair = Pairs(chosen=response(w, -42.0, 20, win_rate=1.0), rejected=there)
+    got = value(algo.loss(credited(algo, pair)))
     got.backward()
     close(torch.stack([got.detach(), w.grad]), double(loss, chosen))
 

@@ -1,13 +1,34 @@
 """What must hold of every algorithm in the zoo, without exceptions."""
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
 import torch
 from torch.testing import assert_close
 
-from algos import ALGORITHMS, DPO, IPO, TDPO1, TDPO2, IPOMean
+from algos import (
+    ALGORITHMS,
+    AOT,
+    CDPO,
+    DPO,
+    DPOP,
+    EXO,
+    IPO,
+    IRPO,
+    LDDPO,
+    RDPO,
+    RPO,
+    TDPO1,
+    TDPO2,
+    AOTUnpaired,
+    BetaDPO,
+    FDPOAlpha,
+    FDPOForwardKL,
+    IPOMean,
+    RobustDPO,
+)
 from algos.core import (
     Batch,
     Credits,
@@ -344,8 +365,8 @@ def test_first_step_prefers_what_was_preferred(algo):
 
     yes = torch.ones(B, dtype=torch.bool)
     if isinstance(data, Pairs):
-        assert ascends(data.chosen, yes)
-        assert ascends(data.rejected, ~yes)
+        prefers = ascends(data.chosen, yes) and ascends(data.rejected, ~yes)
+        assert prefers == (not algo.first_step), algo.first_step
     elif isinstance(data, Rollouts):
         advantages = credited(algo, data).credit.advantages
         mask = data.responses.mask
@@ -360,7 +381,8 @@ KNOBS = [(cls, knob.name) for cls in ALGORITHMS.values() for knob in dataclasses
 @pytest.mark.parametrize(("cls", "knob"), KNOBS, ids=[f"{c.__name__}.{k}" for c, k in KNOBS])
 def test_every_knob_turns_something(cls, knob):
     data, default = batch(cls()), getattr(cls(), knob)
-    turned = dataclasses.replace(cls(), **{knob: default * 0.3 if default else 0.3})
+    little = {0.0: 0.3, math.inf: 0.01}  # a switch that is off, a bound that is nowhere near
+    turned = dataclasses.replace(cls(), **{knob: little.get(default, default * 0.3)})
     before, after = (torch.cat([g.flatten() for g in value_and_gradients(algo, data)[1]])
                      for algo in (cls(), turned))  # fmt: skip
     assert not torch.equal(before, after)
@@ -372,6 +394,15 @@ def test_every_knob_turns_something(cls, knob):
 @pytest.mark.parametrize(
     ("special", "general"),
     [
+        (BetaDPO(beta=0.3, alpha=0.0, keep=1.0), DPO(beta=0.3)),
+        (CDPO(beta=0.3, epsilon=0.0), DPO(beta=0.3)),
+        (DPOP(beta=0.3, lam=0.0), DPO(beta=0.3)),
+        (FDPOAlpha(beta=0.3, alpha=1.0), FDPOForwardKL(beta=0.3)),
+        (IRPO(beta=0.3, alpha=0.0), DPO(beta=0.3)),
+        (LDDPO(beta=0.3, alpha=1.0), DPO(beta=0.3)),
+        (RDPO(beta=0.3, alpha=0.0), DPO(beta=0.3)),
+        (RobustDPO(beta=0.3, epsilon=0.0), DPO(beta=0.3)),
+        (RPO(beta=0.3, eta=0.0), DPO(beta=0.3)),
         (TDPO2(beta=0.3, alpha=0.0), DPO(beta=0.3)),
     ],
     ids=str,
@@ -380,6 +411,48 @@ def test_special_case(special, general):
     """In value and in gradient."""
     pairs = batch(general)
     assert_close(value_and_gradients(special, pairs), value_and_gradients(general, pairs))
+
+
+@pytest.mark.parametrize("aot", [AOT(beta=0.3), AOTUnpaired(beta=0.3)], ids=str)
+def test_aot_of_one_pair_is_dpo(aot):
+    one = edited(lambda x, n, v: v[:1].detach().requires_grad_(v.requires_grad)
+                 if isinstance(v, torch.Tensor) else v, batch(aot))  # fmt: skip
+    assert_close(value_and_gradients(aot, one), value_and_gradients(DPO(beta=0.3), one))
+
+
+def test_a_small_power_makes_f_dpo_a_dpo():
+    pairs = edited(doubled, batch(DPO()))
+    small = value_and_gradients(FDPOAlpha(beta=0.3, alpha=1e-7), pairs)
+    assert_close(small, value_and_gradients(DPO(beta=0.3), pairs), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("same_lengths", [RDPO(alpha=0.7), LDDPO(alpha=0.2)], ids=str)
+def test_length_is_nothing_where_lengths_are_equal(same_lengths):
+    pairs = batch(DPO())
+    pairs = pairs.replace(rejected=pairs.rejected.replace(mask=pairs.chosen.mask))
+    assert_close(value_and_gradients(same_lengths, pairs), value_and_gradients(DPO(), pairs))
+
+
+def test_chosen_responses_that_rose_cost_nothing_in_dpop():
+    pairs = batch(DPO())
+    chosen = pairs.chosen
+    risen = chosen.replace(token_ref_logps=chosen.token_logps.detach() - 1)
+    pairs = pairs.replace(chosen=risen)
+    assert_close(value_and_gradients(DPOP(beta=0.1), pairs), value_and_gradients(DPO(), pairs))
+
+
+def test_exo_and_cdpo_pull_to_the_same_margin():
+    """logit(1 − ε) / β, from either side; the divergence of EXO is then zero."""
+    for z, sign in [(0.9, -1), (1.1, 1)]:
+        for algo in (EXO(beta=0.3, epsilon=0.05), CDPO(beta=0.3, epsilon=0.05)):
+            h = torch.tensor([[z * math.log(19) / 0.3]], requires_grad=True)
+            still = Responses(
+                token_logps=torch.zeros(1, 1),
+                token_ref_logps=torch.zeros(1, 1),
+                mask=torch.ones(1, 1).bool(),
+            )
+            value(algo.loss(Pairs(chosen=still.replace(token_logps=h), rejected=still))).backward()
+            assert h.grad.sign() == sign
 
 
 def test_two_tdpos_differ_by_what_the_chosen_drift_teaches():

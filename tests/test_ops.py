@@ -5,7 +5,20 @@ import torch
 from torch import tensor
 from torch.testing import assert_close
 
-from algos.ops import at_last_token, gae, group_mean, group_std, k1, k2, k3, whiten
+from algos.ops import (
+    at_last_token,
+    capped_exp,
+    gae,
+    group_mean,
+    group_std,
+    k1,
+    k2,
+    k3,
+    running_mean,
+    same_rank,
+    whiten,
+    without_replacement,
+)
 
 YES, NO = True, False
 
@@ -61,3 +74,46 @@ def test_kl_estimates_in_expectation():
         assert_close(estimate.item(), mean, atol=1e-6, rtol=0)
         if gradient is not None:
             assert_close(torch.autograd.grad(estimate, logits, retain_graph=True)[0], gradient)
+
+
+# -- over a whole batch
+
+
+def test_an_exponential_stops_at_its_cap():
+    x = tensor([-1e4, 0.0, 19.0, 21.0, 1e4], dtype=torch.float64, requires_grad=True)
+    y = capped_exp(x)
+    top = tensor(20.0, dtype=torch.float64).exp().item()
+    assert_close(y.tolist(), [0.0, 1.0, x[2].exp().item(), top, top])
+    assert y[0] == 0
+    y.sum().backward()
+    assert_close(x.grad.tolist(), [0.0, 1.0, x[2].exp().item(), 0.0, 0.0])
+
+
+def test_a_running_mean_is_that_of_everything_together():
+    parts = torch.randn(3), torch.randn(1) + 5, torch.zeros(0), torch.randn(7)
+    mean = count = tensor(0.0)
+    for i, part in enumerate(parts):
+        mean, count = running_mean(mean, count, part)
+        assert_close(mean, torch.cat(parts[: i + 1]).mean())
+    assert count == 11
+    nothing = tensor(0.0)
+    assert_close(running_mean(nothing, nothing, torch.zeros(0)), (nothing, nothing))
+
+
+def test_same_rank():
+    got = same_rank(tensor([30.0, 10.0, 20.0]), tensor([-1.0, 5.0, 2.0]))
+    assert_close(got, tensor([10.0, 30.0, 20.0]))
+
+
+def test_drawing_without_replacement():
+    """Each item first as often as it weighs; what weighs nothing comes last; none comes twice."""
+    generator = torch.Generator().manual_seed(0)
+    weights = tensor([1.0, 2.0, 5.0, 0.0])
+    drawn = [without_replacement(weights.log(), 3, generator) for _ in range(600)]
+    assert all(set(d.tolist()) == {0, 1, 2} for d in drawn)
+    first = torch.stack(drawn)[:, 0].bincount(minlength=4) / 600
+    assert_close(first, weights / 8, atol=0.05, rtol=0)
+    far = without_replacement(tensor([-1e30, -3e30, -2e30]), 2, generator)
+    assert far.tolist() == [0, 2]  # though all weights underflow
+    same = [without_replacement(weights.log(), 3, generator.manual_seed(7)) for _ in "ab"]
+    assert_close(*same)
