@@ -61,6 +61,15 @@ def plackett_luce(x: PerResponse, reward: PerResponse, group: Group) -> PerRespo
     return (x[None, :] - x[:, None]).masked_fill(~candidates, -torch.inf).logsumexp(-1)
 
 
+def penalized_mean(rewards: Float[Tensor, "M B"], coef: float, ddof: int = 0) -> PerResponse:
+    """Mean − coef · variance over M judges of one scale, the variance over M − ddof.
+
+    Coste et al., 2023, https://arxiv.org/abs/2310.02743; their code has ddof 0 and coef 0.5 where it
+    picks the best of n, ddof 1 and coef 0.1 where it trains.
+    """
+    return rewards.mean(0) - coef * rewards.var(0, correction=ddof)
+
+
 # -- policy gradients
 
 

@@ -1,10 +1,11 @@
 """Reward model from rankings of K answers, pair by pair (RM).
 
 Ouyang et al., 2022, https://arxiv.org/abs/2203.02155, eq. 1
-Code: https://github.com/LAION-AI/Open-Assistant (f1e6ed9, model/model_training/utils/losses.py), not theirs
+Code: https://github.com/LAION-AI/Open-Assistant (f1e6ed9, model_training/utils/losses.py), not theirs
 
-Departures from that code: its penalty on large scores is left out. Answers of equal reward make no pair,
-where both know no ties, and a prompt without a pair does not count.
+Departures from that code: its penalty on large scores is left out; its option to average over the pairs
+of all prompts at once, too. Answers of equal reward make no pair, and a prompt without a pair does not
+count.
 """
 
 from dataclasses import dataclass
