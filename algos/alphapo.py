@@ -5,8 +5,8 @@ Code: https://github.com/huggingface/trl (f2cd577, trl/experimental/cpo/cpo_trai
 
 Departures from that code: α = 0 is the limit, SimPO, without a branch, and small α keep their digits. A
 reward falls along a straight line once p̄^−α is past e²⁰, for it would soon be infinite. The defaults are
-those of Mistral-Instruct in table 3 as TRL's paper index quotes it. That page sets γ to 0.1, which
-in SimPO's settings for this model is γ/β; the paper was not at hand to tell.
+those of Mistral-Instruct in table 3 as TRL's paper index quotes it, not checked against the paper: a γ
+of 0.1 is what SimPO's settings for this model call γ/β.
 """
 
 from dataclasses import dataclass

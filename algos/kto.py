@@ -1,12 +1,12 @@
 """Kahneman-Tversky Optimization (KTO).
 
-Ethayarajh et al., 2024, https://arxiv.org/abs/2402.01306, eq. 8
+Ethayarajh et al., 2024, https://arxiv.org/abs/2402.01306
 Code: https://github.com/ContextualAI/HALOs (4831988, train/trainers.py)
 
 Departures from that code: z0 averages over all mismatched responses, where that code leaves out those
 whose log-ratio is exactly zero, as every one is at the first step. What others run under this name
-differs in z0 alone: TRL takes one process's batch; the `kto_pair` of OpenRLHF and of older TRL takes the
-log-ratios of the other half, with their gradient in OpenRLHF.
+differs in z0: TRL takes one process's batch; OpenRLHF and the `kto_pair` of older TRL take the mean
+log-ratio of the other half of the pairs, matched, and with its gradient.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Rank Responses to align with Human Feedback (RRHF), as printed and as the authors run it.
 
-Yuan et al., 2023, https://arxiv.org/abs/2304.05302
+Yuan et al., 2023, https://arxiv.org/abs/2304.05302, eq. 1 to 5
 Code: https://github.com/GanjinZero/RRHF (e1a2b61, train.py): RRHFAuthorsCode
 
 Departures from that code: it overwrites its labels before it counts them, so that its means are over

@@ -72,3 +72,9 @@ def test_a_weight_counts_its_own_response(good):
     terms = BCO().loss(data).parts["policy"].terms
     even = BCO().loss(data.replace(weight=torch.ones(2))).parts["policy"].terms
     assert_close(terms, tensor([0.0, 0.5]) * even)
+
+
+def test_at_the_reference_it_costs_log_two():
+    data = credited(BCO(), labels([0.0] * 3, [True, False, False], [1.0] * 3))
+    assert data.credit.shift == 0
+    assert_close(value(BCO().loss(data)), tensor(2.0).log())

@@ -7,7 +7,7 @@ import torch
 from torch import tensor
 from torch.testing import assert_close
 
-from algos import DPO, InfoNCA
+from algos import DPO, PLDPO, InfoNCA
 from algos.core import Rankings
 from algos.ops import group_log_softmax
 from tests.arms import tokens
@@ -57,3 +57,12 @@ def test_equal_answers_share():
     data = Rankings(responses=tokens(h, zero, reward=reward), prompt=zero.long())
     value(InfoNCA(beta=1.0).loss(data)).backward()
     assert_close(h.grad, tensor([1 / 3 - 0.5, 1 / 3 - 0.5, 1 / 3]))
+
+
+def test_a_constant_per_prompt_cancels():
+    """log Z(x) is the same for all answers."""
+    data = batch(InfoNCA())
+    shift = 3.0 * data.prompt[:, None] * (torch.arange(data.responses.mask.shape[1]) == 0)
+    moved = data.responses.replace(token_logps=data.responses.token_logps + shift)
+    for algo in (InfoNCA(beta=0.5), PLDPO(beta=0.5)):
+        assert_close(value(algo.loss(data.replace(responses=moved))), value(algo.loss(data)))

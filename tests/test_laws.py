@@ -377,7 +377,7 @@ def test_first_step_prefers_what_was_preferred(algo):
         grad = torch.stack([x.grad.flatten() for x in leaves(data) if x.grad is not None])
         assert len(grad) == 1, "a policy or a reward model learns"
         up = -grad.view(B, -1).sum(-1)
-        best, worst = torch.tensor([0, 3]), torch.tensor([1, 4])
+        best, worst = torch.tensor([0, 3]), torch.tensor([1, 4])  # of two prompts
         assert (up[best] > 0).all()
         assert (up[worst] <= 0).all()  # a hinge may be content
     elif isinstance(data, Rollouts):

@@ -46,3 +46,12 @@ def test_a_constant_per_prompt_matters():
         for x in (h, h + 5, h - 5)
     ]
     assert costs[0] < min(costs[1:])
+
+
+def test_two_sure_answers_at_the_reference_pull_by_a_quarter_of_beta():
+    h, zero = torch.zeros(2, requires_grad=True), torch.zeros(2)
+    data = Rankings(
+        responses=tokens(h, zero, reward=tensor([1.0, 0.0])), prompt=torch.zeros(2).long()
+    )
+    value(NCA(beta=0.2).loss(data)).backward()
+    assert_close(h.grad, tensor([-0.05, 0.05]))
