@@ -44,9 +44,9 @@ def test_the_shift_is_the_mean_of_all_rewards_so_far():
         assert state.count == len(seen)
 
 
-def test_the_shift_has_no_gradient():
-    data = credited(BCO(), batch(BCO()))
-    assert data.credit.shift != 0
+def test_the_shift_is_that_of_whole_responses_and_has_no_gradient():
+    data = credited(BCO(beta=0.5), batch(BCO()))
+    assert_close(data.credit.shift, 0.5 * data.responses.logratios.mean().detach())
     assert not data.credit.shift.requires_grad
 
 
