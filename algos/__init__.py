@@ -1,44 +1,65 @@
 """Preference-optimization algorithms: one module a family, one line here per loss."""
 
+from .alphapo import AlphaPO
 from .aot import AOT, AOTUnpaired
 from .apo import APODown, APOZero
+from .bco import BCO
 from .bco_pair import BCOPair
 from .beta_dpo import BetaDPO
-from .bradley_terry import BradleyTerry
+from .bradley_terry import BradleyTerry, BradleyTerryLM
 from .cal_dpo import CalDPO
 from .cdpo import CDPO
 from .chi_po import ChiPO
+from .cpo import CPO, CPOSimPO, CPOSum
 from .discopop import DiscoPOP
 from .dpo import DPO
 from .dpo_norm import DPONorm
 from .dpop import DPOP
 from .exo import EXO
 from .f_dpo import FDPOJS, FDPOAlpha, FDPOForwardKL
+from .infonca import InfoNCA
 from .ipo import IPO, IPOMean
 from .irpo import IRPO
+from .kto import KTO
 from .ld_dpo import LDDPO
 from .mpo import MPO
+from .nca import NCA
+from .orpo import ORPO, ORPOTokenMean
+from .pairwise_k import PairwiseK
+from .pl_dpo import PLDPO
+from .plackett_luce import PlackettLuce
+from .pointwise import Pointwise
 from .ppo import PPO
 from .r_dpo import RDPO
 from .robust_dpo import RobustDPO
 from .rpo import RPO
+from .rrhf import RRHF, RRHFAuthorsCode
 from .rso import RSO
-from .sft import SFT
+from .sft import SFT, SFTSum
+from .simpo import SimPO
+from .slic import SLiC
 from .sppo import SPPO
 from .tdpo import TDPO1, TDPO2
+from .tis_dpo import TISDPO
 from .wpo import WPO
 
 ALGORITHMS = {
+    "alphapo": AlphaPO,
     "aot": AOT,
     "aot_unpaired": AOTUnpaired,
     "apo_down": APODown,
     "apo_zero": APOZero,
+    "bco": BCO,
     "bco_pair": BCOPair,
     "beta_dpo": BetaDPO,
     "bradley_terry": BradleyTerry,
+    "bradley_terry_lm": BradleyTerryLM,
     "cal_dpo": CalDPO,
     "cdpo": CDPO,
     "chi_po": ChiPO,
+    "cpo": CPO,
+    "cpo_simpo": CPOSimPO,
+    "cpo_sum": CPOSum,
     "discopop": DiscoPOP,
     "dpo": DPO,
     "dpo_norm": DPONorm,
@@ -47,50 +68,77 @@ ALGORITHMS = {
     "f_dpo_alpha": FDPOAlpha,
     "f_dpo_forward_kl": FDPOForwardKL,
     "f_dpo_js": FDPOJS,
+    "infonca": InfoNCA,
     "ipo": IPO,
     "ipo_mean": IPOMean,
     "irpo": IRPO,
+    "kto": KTO,
     "ld_dpo": LDDPO,
     "mpo": MPO,
+    "nca": NCA,
+    "orpo": ORPO,
+    "orpo_token_mean": ORPOTokenMean,
+    "pairwise_k": PairwiseK,
+    "pl_dpo": PLDPO,
+    "plackett_luce": PlackettLuce,
+    "pointwise": Pointwise,
     "ppo": PPO,
     "r_dpo": RDPO,
     "robust_dpo": RobustDPO,
     "rpo": RPO,
+    "rrhf": RRHF,
+    "rrhf_authors_code": RRHFAuthorsCode,
     "rso": RSO,
     "sft": SFT,
+    "sft_sum": SFTSum,
+    "simpo": SimPO,
+    "slic": SLiC,
     "sppo": SPPO,
     "tdpo1": TDPO1,
     "tdpo2": TDPO2,
+    "tis_dpo": TISDPO,
     "wpo": WPO,
 }
 
 __all__ = [
     "ALGORITHMS",
     "AOT",
+    "BCO",
     "CDPO",
+    "CPO",
     "DPO",
     "DPOP",
     "EXO",
     "FDPOJS",
     "IPO",
     "IRPO",
+    "KTO",
     "LDDPO",
     "MPO",
+    "NCA",
+    "ORPO",
+    "PLDPO",
     "PPO",
     "RDPO",
     "RPO",
+    "RRHF",
     "RSO",
     "SFT",
     "SPPO",
     "TDPO1",
     "TDPO2",
+    "TISDPO",
     "WPO",
     "AOTUnpaired",
     "APODown",
     "APOZero",
+    "AlphaPO",
     "BCOPair",
     "BetaDPO",
     "BradleyTerry",
+    "BradleyTerryLM",
+    "CPOSimPO",
+    "CPOSum",
     "CalDPO",
     "ChiPO",
     "DPONorm",
@@ -98,5 +146,14 @@ __all__ = [
     "FDPOAlpha",
     "FDPOForwardKL",
     "IPOMean",
+    "InfoNCA",
+    "ORPOTokenMean",
+    "PairwiseK",
+    "PlackettLuce",
+    "Pointwise",
+    "RRHFAuthorsCode",
     "RobustDPO",
+    "SFTSum",
+    "SLiC",
+    "SimPO",
 ]

@@ -52,6 +52,29 @@ def capped_exp(x: PerResponse) -> PerResponse:
     return x.clamp(max=20).exp()
 
 
+def beats(reward: PerResponse, group: Group) -> Bool[Tensor, "B B"]:
+    """Whether one item (row) was given more than another (column) of its group. Ties say nothing."""
+    return (group[:, None] == group[None, :]) & (reward[:, None] > reward[None, :])
+
+
+def plackett_luce(x: PerResponse, reward: PerResponse, group: Group) -> PerResponse:
+    """−log P(an item of strength x is taken before all that it beats): Σ is −log P(ranking).
+
+    An item chooses between itself and what it beats, so that a tie is no choice.
+    """
+    candidates = beats(reward, group) | torch.eye(len(x), dtype=torch.bool, device=x.device)
+    return (x[None, :] - x[:, None]).masked_fill(~candidates, -torch.inf).logsumexp(-1)
+
+
+def penalized_mean(rewards: Float[Tensor, "M B"], coef: float, ddof: int = 0) -> PerResponse:
+    """Mean − coef · variance over M judges of one scale, the variance over M − ddof.
+
+    Coste et al., 2023, https://arxiv.org/abs/2310.02743; their code has ddof 0 and coef 0.5 where it
+    picks the best of n, ddof 1 and coef 0.1 where it trains.
+    """
+    return rewards.mean(0) - coef * rewards.var(0, correction=ddof)
+
+
 # -- over a whole batch
 
 
@@ -131,6 +154,20 @@ def group_std(x: PerResponse, group: Group) -> PerResponse:
     same = (group[:, None] == group[None, :]).to(x.dtype)
     squares = same @ (x - group_mean(x, group)) ** 2
     return (squares / (same.sum(-1) - 1).clamp(min=1)).sqrt()
+
+
+def group_size(x: PerResponse, group: Group) -> PerResponse:
+    """How many share each item's group, in the precision of x. Under weights of one over this,
+    every group counts once.
+    """
+    return (group[:, None] == group[None, :]).sum(-1).to(x.dtype)
+
+
+def group_log_softmax(x: PerResponse, group: Group, temperature: float = 1.0) -> PerResponse:
+    """log softmax(x / τ) within each item's group, from differences: a small τ costs no digits."""
+    others = group[:, None] != group[None, :]
+    gaps = (x[None, :] - x[:, None]) / temperature
+    return -gaps.masked_fill(others, -torch.inf).logsumexp(-1)
 
 
 # -- estimates of KL(π_θ ‖ π_ref) at samples of π_θ, from log π_θ − log π_ref

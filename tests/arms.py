@@ -1,16 +1,20 @@
 """A bandit: prompts without words, responses of one token, every expectation a finite sum."""
 
 from collections.abc import Callable
+from itertools import permutations
 
 import torch
 
-from algos.core import Pairs, Responses
+from algos.core import Labels, Pairs, Rankings, Responses
 
 REF = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64).log()
 REWARD = torch.tensor([0.0, 0.5, 1.0, 2.0], dtype=torch.float64)
 ARMS = len(REF)
 WIN, LOSE = torch.tensor([(i, j) for i in range(ARMS) for j in range(ARMS) if i != j]).unbind(-1)
 ODDS = torch.sigmoid(REWARD[WIN] - REWARD[LOSE])  # how often WIN is preferred
+ORDERS = torch.tensor(list(permutations(range(ARMS))))  # all rankings, best first
+LEFT = REWARD[ORDERS].flip(-1).logcumsumexp(-1).flip(-1)  # log Σ exp r of what is not taken yet
+ORDER_ODDS = (REWARD[ORDERS] - LEFT).sum(-1).exp()  # how often each ranking is given
 
 
 def tokens(logp: torch.Tensor, ref: torch.Tensor, **given) -> Responses:
@@ -45,6 +49,28 @@ def spread(logp: torch.Tensor, lengths: list[int], ref: torch.Tensor | None = No
     mask = torch.arange(int(n.max())) < n
     even = [(x[:, None] / n).expand(mask.shape) for x in (logp, 0 * logp if ref is None else ref)]
     return Responses(token_logps=even[0], token_ref_logps=even[1].detach(), mask=mask)
+
+
+def every_ranking(logp: torch.Tensor, **given) -> Rankings:
+    """All rankings of the arms under a policy, a prompt each; rewards tell the order alone."""
+    rows, n = ORDERS.flatten(), len(ORDERS)
+    place = -torch.arange(ARMS, dtype=logp.dtype).repeat(n)
+    given = {name: x[rows] for name, x in given.items()}
+    return Rankings(
+        responses=tokens(logp[rows], REF[rows], reward=place, **given),
+        prompt=torch.arange(n).repeat_interleave(ARMS),
+    )
+
+
+def every_label(logp: torch.Tensor, **given) -> Labels:
+    """All arms under a policy, once called desirable and once not."""
+    arms = torch.arange(ARMS).repeat(2)
+    given = {name: x[arms] for name, x in given.items()}
+    return Labels(
+        responses=tokens(logp[arms], REF[arms], **given),
+        desirable=torch.arange(2 * ARMS) < ARMS,
+        weight=torch.ones(2 * ARMS, dtype=logp.dtype),
+    )
 
 
 def descend(

@@ -88,7 +88,11 @@ def batch(algo, at_reference: bool = False) -> Any:
                 mismatched=other.replace(token_logps=other.token_logps.detach() + drift),
             )
         case FromRankings():
-            return Rankings(responses=responses(at_reference), prompt=torch.arange(B) // 3)
+            reward = torch.tensor([0.3, -0.5, 1.0, 1.0001, -1.0, 0.4])  # two almost alike
+            return Rankings(
+                responses=responses(at_reference).replace(reward=reward),
+                prompt=torch.tensor([0, 0, 1, 1, 1, 2]),
+            )
         case FromRollouts():
             return rollouts(at_reference)
 

@@ -12,11 +12,17 @@ from torch import Tensor, tensor
 from torch.testing import assert_close
 
 from algos import (
+    BCO,
+    CPO,
     DPO,
     EXO,
     FDPOJS,
     IPO,
     IRPO,
+    KTO,
+    NCA,
+    ORPO,
+    PLDPO,
     PPO,
     RDPO,
     RPO,
@@ -24,25 +30,39 @@ from algos import (
     TDPO1,
     TDPO2,
     WPO,
+    AlphaPO,
     BetaDPO,
     BradleyTerry,
     ChiPO,
+    CPOSimPO,
+    CPOSum,
     DPONorm,
     FDPOAlpha,
     FDPOForwardKL,
+    InfoNCA,
     IPOMean,
+    ORPOTokenMean,
+    PairwiseK,
+    PlackettLuce,
+    Pointwise,
     RobustDPO,
+    SFTSum,
+    SimPO,
 )
-from algos.core import Critic, Demonstrations, Pairs, Responses, Rollouts
+from algos.core import Critic, Demonstrations, Pairs, Rankings, Responses, Rollouts
 from tests.arms import (
     ARMS,
     LOSE,
     ODDS,
+    ORDER_ODDS,
+    ORDERS,
     REF,
     REWARD,
     WIN,
     descend,
+    every_label,
     every_pair,
+    every_ranking,
     minimiser,
     spread,
     tokens,
@@ -256,10 +276,128 @@ def test_on_sure_wins_ipo_stops_and_dpo_does_not():
     assert 2 < margin(DPO(beta=BETA), 50, 1.0) < margin(DPO(beta=BETA), 100, 1.0) - 0.5
 
 
+# -- from pairs, without reference
+
+
+def normalised(probability, low: float = -50.0, high: float = 50.0) -> Tensor:
+    """The policy among probability(r + c), which rises with c, that sums to one."""
+    for _ in range(200):
+        c = (low + high) / 2
+        low, high = (c, high) if probability(REWARD + c).sum() < 1 else (low, c)
+    return probability(REWARD + low)
+
+
+@pytest.mark.parametrize(
+    ("algo", "lr", "optimum"),
+    [
+        # rewards differ as utilities do, whatever the reward is of a probability
+        (SimPO(beta=BETA, gamma=0.0), 20.0, (REWARD / BETA).softmax(-1)),
+        (CPO(beta=BETA), 20.0, (REWARD / BETA).softmax(-1)),
+        (CPOSum(beta=BETA), 20.0, (REWARD / BETA).softmax(-1)),
+        (CPOSimPO(beta=BETA, gamma=0.0), 20.0, (REWARD / BETA).softmax(-1)),
+        (ORPO(), 4.0, normalised(torch.sigmoid)),  # log odds: p = σ(r + c)
+        (ORPOTokenMean(), 4.0, normalised(torch.sigmoid)),
+        # β (1 − p^−α)/α = r + c, of which c is below β/α − max r: p rises with c up to there
+        (AlphaPO(beta=1.0, gamma=0.0, alpha=0.25), 2.0,
+         normalised(lambda x: (1 - x / 4) ** -4.0, high=1.99)),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_preferences_alone_lead_to_rewards_that_differ_as_utilities(algo, lr, optimum):
+    """The likelihood term left out, which is another force."""
+    close(minimiser(algo, lr=lr), optimum, atol=1e-8)
+
+
+# -- from labels
+
+
+def test_bco_leads_to_the_promised_optimum():
+    """An arm is called desirable with probability σ(r − mean r): then r̂ − δ = r − mean r."""
+    algo, odds = BCO(beta=BETA), torch.sigmoid(REWARD - REWARD.mean())
+
+    def objective(logits):
+        labels = credited(algo, every_label((REF + logits).log_softmax(-1)))
+        return (torch.cat([odds, 1 - odds]) * algo.loss(labels).parts["policy"].terms).sum() / ARMS
+
+    close((REF + descend(objective, lr=8.0)).softmax(-1), OPTIMUM)
+
+
+def test_kto_takes_the_side_of_the_majority():
+    """What is desirable more often than not is all that remains; DPO would keep the odds."""
+    algo, odds = KTO(beta=BETA), tensor([0.2, 0.4, 0.45, 0.6], dtype=torch.float64)
+
+    def objective(logits):
+        logp = (REF + logits).log_softmax(-1)
+        labels = every_label(logp)
+        labels = credited(algo, labels.replace(mismatched=labels.responses))
+        return (torch.cat([odds, 1 - odds]) * algo.loss(labels).parts["policy"].terms).sum() / ARMS
+
+    few, many = ((REF + descend(objective, 8.0, steps)).softmax(-1) for steps in (50, 400))
+    assert (many[:3] < few[:3]).all()
+    assert few[3] < many[3]
+    assert many[3] > 0.95
+
+
+# -- from rankings
+
+
+def of_every_ranking(algo, **given):
+    """The loss of rankings given as often as Plackett and Luce say."""
+
+    def objective(logp: Tensor) -> Tensor:
+        part = algo.loss(every_ranking(logp, **given)).parts["policy"]
+        return (ORDER_ODDS * (part.terms * part.weights).view(len(ORDERS), -1).sum(-1)).sum()
+
+    return objective
+
+
+def test_pl_dpo_leads_to_the_promised_optimum():
+    objective = of_every_ranking(PLDPO(beta=BETA))
+    policy = (REF + descend(lambda x: objective((REF + x).log_softmax(-1)), lr=4.0)).softmax(-1)
+    close(policy, OPTIMUM)
+    close(policy, GOLDEN, atol=1e-6)
+
+
+@pytest.mark.parametrize("algo", [PlackettLuce(), PairwiseK()], ids=str)
+def test_rankings_recover_planted_utilities_up_to_a_constant(algo):
+    score = descend(lambda x: of_every_ranking(algo, score=x)(REF), lr=2.0, start=3.0)
+    close(score, REWARD - REWARD.mean() + 3)
+
+
+def four_answers(logp: Tensor, reward: Tensor) -> Rankings:
+    return Rankings(
+        responses=tokens(logp, REF, reward=reward), prompt=torch.zeros(ARMS, dtype=torch.long)
+    )
+
+
+@pytest.mark.parametrize(("beta", "alpha"), [(0.5, 1.0), (1.0, 0.5), (0.25, 2.0)])
+def test_infonca_leads_to_the_promised_optimum(beta, alpha):
+    """r̂ = r/α + c, so that only α β matters."""
+    algo = InfoNCA(beta=beta, alpha=alpha)
+
+    def objective(x):
+        return value(algo.loss(four_answers((REF + x).log_softmax(-1), REWARD)))
+
+    close((REF + descend(objective, lr=2.0 / beta**2, steps=200)).softmax(-1), OPTIMUM)
+
+
+def test_nca_fits_rewards_absolutely():
+    """r̂ = log K p, where log-probabilities are free; for one sure answer of two, log 2 and −∞."""
+    algo = NCA(beta=BETA, alpha=0.7)
+    x = descend(lambda x: value(algo.loss(four_answers(REF + x, REWARD))), lr=8.0, steps=300)
+    close(BETA * x, math.log(ARMS) + (REWARD / 0.7).log_softmax(-1))
+
+    sure = NCA(beta=BETA, alpha=1e-3)
+    x = descend(lambda x: value(sure.loss(four_answers(REF + x, REWARD)[2:])), 8.0, steps=300)
+    assert BETA * x[3] == pytest.approx(math.log(2))
+    assert BETA * x[2] < -3
+
+
 # -- from demonstrations
 
 
-def test_sft_leads_to_the_distribution_of_the_data():
+@pytest.mark.parametrize("algo", [SFT(), SFTSum()], ids=str)
+def test_sft_leads_to_the_distribution_of_the_data(algo):
     """Of tokens: three one-token answers and one answer of two tokens are five."""
     first, second = tensor([0, 0, 1, 2]), tensor([3, 3, 3, 3])
     mask = tensor([[True, False], [True, False], [True, False], [True, True]])
@@ -267,7 +405,7 @@ def test_sft_leads_to_the_distribution_of_the_data():
     def objective(logits):
         logp = logits.log_softmax(-1)
         logps = torch.stack([logp[first], logp[second]], -1)
-        return value(SFT().loss(Demonstrations(responses=Responses(token_logps=logps, mask=mask))))
+        return value(algo.loss(Demonstrations(responses=Responses(token_logps=logps, mask=mask))))
 
     policy = descend(objective, lr=1.0).softmax(-1)
     close(policy, tensor([0.4, 0.2, 0.2, 0.2], dtype=torch.float64))
@@ -310,6 +448,16 @@ def test_centring_picks_the_constant():
     score = rewards(BradleyTerry(centring=0.01), start=3.0)
     assert abs(score.mean()) < 1e-3
     assert_close(score, REWARD - REWARD.mean(), atol=0.1, rtol=0)
+
+
+def test_pointwise_is_calibrated():
+    odds = tensor([0.2, 0.4, 0.5, 0.9], dtype=torch.float64)
+
+    def objective(score):
+        terms = Pointwise().loss(every_label(REF, score=score)).parts["policy"].terms
+        return (torch.cat([odds, 1 - odds]) * terms).sum() / ARMS
+
+    close(torch.sigmoid(descend(objective, lr=8.0, steps=200)), odds)
 
 
 # -- from rollouts

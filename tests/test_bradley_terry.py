@@ -10,8 +10,8 @@ import torch
 from torch import tensor
 from torch.testing import assert_close
 
-from algos import BradleyTerry
-from algos.core import FromPairs, Pairs
+from algos import BradleyTerry, BradleyTerryLM
+from algos.core import FromPairs, Pairs, Responses
 from tests.samples import batch, value
 
 
@@ -101,3 +101,20 @@ def test_learns_through_its_scores_alone(pairs):
     assert pairs.chosen.score.grad.all()
     assert pairs.rejected.score.grad.all()
     assert pairs.chosen.token_logps.grad is None
+
+
+def test_as_a_language_model_beside_it(pairs):
+    # Δ = 1.5 and −1; the chosen ones' tokens cost 1, 2 and 6: a mean of 3
+    logps = tensor([[-1.0, -2.0], [-6.0, math.nan]])
+    target = Responses(token_logps=logps, mask=~logps.isnan())
+    two = scores(pairs[:2].replace(target=target), tensor([2.0, 0.0]), tensor([0.5, 1.0]))
+    loss = BradleyTerryLM(lm_coef=0.5).loss(two)
+    ranked = (math.log1p(math.exp(-1.5)) + math.log1p(math.e)) / 2
+    assert_close(loss.share(loss.weights, {"policy"}), tensor(ranked))
+    assert_close(loss.share(loss.weights, {"nll"}), tensor(1.5))
+    assert_close(loss.metrics, {"chosen": tensor([2.0, 0.0]), "rejected": tensor([0.5, 1.0])})
+
+
+def test_without_the_language_model_it_is_bradley_and_terry_on_hard_labels(pairs):
+    hard = pairs.replace(p_chosen=torch.ones_like(pairs.p_chosen), margin=0 * pairs.margin)
+    assert_close(value(BradleyTerryLM(lm_coef=0.0).loss(hard)), value(BradleyTerry().loss(hard)))

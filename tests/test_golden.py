@@ -5,18 +5,26 @@ import torch
 from torch import tensor
 from torch.testing import assert_close
 
+import algos.bco
 import algos.bco_pair
+import algos.kto
 from algos import (
     AOT,
+    BCO,
     CDPO,
+    CPO,
     DPO,
     DPOP,
     EXO,
     FDPOJS,
     IPO,
     IRPO,
+    KTO,
     LDDPO,
     MPO,
+    NCA,
+    ORPO,
+    PLDPO,
     PPO,
     RDPO,
     RPO,
@@ -24,7 +32,9 @@ from algos import (
     SPPO,
     TDPO1,
     TDPO2,
+    TISDPO,
     WPO,
+    AlphaPO,
     AOTUnpaired,
     APODown,
     APOZero,
@@ -33,15 +43,24 @@ from algos import (
     BradleyTerry,
     CalDPO,
     ChiPO,
+    CPOSimPO,
+    CPOSum,
     DiscoPOP,
     DPONorm,
     FDPOAlpha,
     FDPOForwardKL,
+    InfoNCA,
     IPOMean,
+    ORPOTokenMean,
+    PairwiseK,
+    PlackettLuce,
+    Pointwise,
     RobustDPO,
+    SimPO,
+    SLiC,
 )
-from algos.core import Critic, Pairs, Responses, Rollouts
-from algos.ops import bradley_terry, clipped_surrogate, clipped_value, gae
+from algos.core import Critic, Labels, Pairs, Rankings, Responses, Rollouts
+from algos.ops import bradley_terry, clipped_surrogate, clipped_value, gae, penalized_mean
 from algos.ppo import Credit
 from tests.samples import credited, value
 
@@ -316,3 +335,135 @@ def test_gae_steps_over_gaps(gamma, lam, want, gap):
     rewards, values = spread([-0.1, 0.2, 0.0, 1.0], nan), spread([0.5, 0.4, 0.3, 0.2], nan)
     got = gae(rewards, values, mask, torch.full_like(values, gamma), lam)
     close(got, spread(want, 0.0))
+
+
+# -- pairs without reference, and weighted tokens
+
+
+@pytest.mark.parametrize(
+    ("algo", "loss", "chosen", "rejected"),
+    [
+        (SimPO(beta=2.0, gamma=1.0), 1.037488, -0.064566, 0.051653),
+        (CPO(beta=0.1, alpha=1.0), 2.201413, -0.068243, 0.018243),
+        (CPOSum(beta=0.1, alpha=1.0), 40.201413, -1.018243, 0.018243),  # 40 for 2, 1 for 1/20
+        (CPOSimPO(beta=2.0, gamma=1.0, alpha=1.0), 3.037488, -0.114566, 0.051653),  # SimPO, and 2
+        (ORPO(lam=0.1), 2.058564, -0.052563, 0.001994),
+        (ORPOTokenMean(lam=0.1), 2.058564, -0.052563, 0.001994),
+        (SLiC(delta=1.0, lam=0.0), 0.0, 0.0, 0.0),  # likelier by 15 nats
+        (SLiC(delta=20.0, lam=0.1), 9.0, -1.0, 1.0),  # 20 − 15 and 0.1 · 40 of the target
+        # r = (1 − e^½)/¼ and (1 − e^0.55)/¼ times 2.5: a margin of 0.845317 less 0.1
+        (AlphaPO(beta=2.5, gamma=0.1, alpha=0.25), 0.388376, -0.066329, 0.055783),
+        (AlphaPO(beta=2.0, gamma=1.0, alpha=0.0), 1.037488, -0.064566, 0.051653),  # SimPO
+        (TISDPO(beta=0.1), 0.403186, -0.033181, 0.033181),  # every weight 1: DPO
+    ],
+    ids=str,
+)
+def test_pair_without_reference_or_with_weights(algo, loss, chosen, rejected):
+    w, l = (tensor(x, dtype=torch.float64, requires_grad=True) for x in (-40.0, -55.0))
+    ones = torch.ones(1, T, dtype=torch.float64)
+    pairs = Pairs(
+        chosen=response(w, -42.0, 20).replace(token_weights=ones),
+        rejected=response(l, -50.0, 25).replace(token_weights=ones),
+        target=response(tensor(-40.0, dtype=torch.float64), -42.0, 20),
+    )
+    got = value(algo.loss(pairs))
+    got.backward()
+    close(torch.stack([got.detach(), w.grad, l.grad]), double(loss, chosen, rejected))
+
+
+def test_odds_ratio_alone():
+    w, l = (tensor(x, dtype=torch.float64, requires_grad=True) for x in (-40.0, -55.0))
+    pairs = Pairs(chosen=response(w, -42.0, 20), rejected=response(l, -50.0, 25))
+    loss = ORPO(lam=1.0).loss(pairs)
+    got = loss.share(loss.weights, {"policy"})
+    got.backward()
+    close(torch.stack([got.detach(), w.grad, l.grad]), double(0.585641, -0.025631, 0.019939))
+
+
+def test_simpo_of_another_hand():
+    # ℓ_w = −100 of 100 tokens, ℓ_l = −60 of 50, β = 2.5, γ = 1.4: 1.241
+    one = tensor([[-1.0] * 100], dtype=torch.float64)
+    other = tensor([[-1.2] * 50], dtype=torch.float64)
+    pairs = Pairs(
+        chosen=Responses(token_logps=one, mask=one < 0),
+        rejected=Responses(token_logps=other, mask=other < 0),
+    )
+    assert value(SimPO(beta=2.5, gamma=1.4).loss(pairs)).item() == pytest.approx(1.241, abs=5e-4)
+
+
+# -- labels: the same two responses, the first desirable and the second not
+
+
+@pytest.mark.parametrize(
+    ("algo", "credit", "loss", "good", "bad"),
+    [
+        (KTO(beta=0.1), algos.kto.Credit(double(0.5)[0]), 0.414217, -0.012430, 0.011600),
+        # half the sum over a pair: 1.072216, −0.045017, 0.037754
+        (BCO(beta=0.1), algos.bco.Credit(double(0.0)[0]), 0.536108, -0.0225085, 0.018877),
+        # ½ [log(1 + e^0.3) + log(1 + e^−1)], −½ 0.1 σ(0.3), ½ 0.1 σ(−1)
+        (BCO(beta=0.1), algos.bco.Credit(double(0.5)[0]), 0.583808, -0.028722, 0.013447),
+    ],
+    ids=str,
+)
+def test_labels(algo, credit, loss, good, bad):
+    w, l = (tensor(x, dtype=torch.float64, requires_grad=True) for x in (-40.0, -55.0))
+    one, two = response(w, -42.0, 20), response(l, -50.0, 25)
+    names = ("token_logps", "token_ref_logps", "mask")
+    both = Responses(**{x: torch.cat([vars(one)[x], vars(two)[x]]) for x in names})
+    labels = Labels(
+        responses=both, desirable=tensor([True, False]), weight=double(1.0, 1.0), credit=credit
+    )
+    got = value(algo.loss(labels))
+    got.backward()
+    close(torch.stack([got.detach(), w.grad, l.grad]), double(loss, good, bad))
+
+
+def test_pointwise_reward_model():
+    # r = 1 desirable, −0.5 not: ½ [log(1 + e^−1) + log(1 + e^−0.5)], −½ σ(−1), ½ σ(−0.5)
+    r = double(1.0, -0.5, requires_grad=True)
+    blank = {"token_logps": torch.zeros(2, 1, dtype=torch.float64), "mask": torch.ones(2, 1).bool()}
+    labels = Labels(responses=Responses(score=r, **blank), desirable=tensor([True, False]))
+    got = value(Pointwise().loss(labels))
+    got.backward()
+    close(torch.cat([got.detach()[None], r.grad]), double(0.393669, -0.134471, 0.188770))
+
+
+# -- rankings: the same two responses, and scores 1, 0.2, −0.5 of three
+
+
+@pytest.mark.parametrize(
+    ("algo", "loss", "chosen", "rejected"),
+    [
+        (PLDPO(beta=0.1), 0.403186, -0.033181, 0.033181),  # DPO
+        (InfoNCA(beta=0.1), 0.403186, -0.033181, 0.033181),  # sure labels: DPO
+        (NCA(beta=0.1), 1.234247, -0.017525, 0.018877),
+    ],
+    ids=str,
+)
+def test_ranking_of_two(algo, loss, chosen, rejected):
+    w, l = (tensor(x, dtype=torch.float64, requires_grad=True) for x in (-40.0, -55.0))
+    one, two = response(w, -42.0, 20), response(l, -50.0, 25)
+    names = ("token_logps", "token_ref_logps", "mask")
+    both = Responses(
+        **{x: torch.cat([vars(one)[x], vars(two)[x]]) for x in names}, reward=double(1.0, 0.0)
+    )
+    got = value(algo.loss(Rankings(responses=both, prompt=tensor([3, 3]))))
+    got.backward()
+    close(torch.stack([got.detach(), w.grad, l.grad]), double(loss, chosen, rejected))
+
+
+@pytest.mark.parametrize(("algo", "loss"), [(PlackettLuce(), 0.917481), (PairwiseK(), 0.325233)])
+def test_ranking_of_three_scores(algo, loss):
+    blank = {"token_logps": torch.zeros(3, 1, dtype=torch.float64), "mask": torch.ones(3, 1).bool()}
+    three = Responses(score=double(0.2, -0.5, 1.0), reward=double(2.0, 1.0, 3.0), **blank)
+    got = value(algo.loss(Rankings(responses=three, prompt=tensor([0, 0, 0]))))
+    close(got, double(loss)[0])
+
+
+def test_ensembles():
+    members = double([1.0, 2.0, 0.5], [0.2, 2.2, 0.4], [0.9, -1.0, 0.6])
+    close(members.mean(0), double(0.7, 1.066667, 0.5))
+    close(members.amin(0), double(0.2, -1.0, 0.4))
+    close(penalized_mean(members, 0.5), double(0.636667, -0.004444, 0.496667))
+    # over M − 1, the variance is half as large again: 0.19, 3.213333, 0.01
+    close(penalized_mean(members, 0.1, ddof=1), double(0.681, 0.745333, 0.499))

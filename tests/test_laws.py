@@ -207,6 +207,8 @@ def test_a_loss_by_hand():
 @pytest.mark.parametrize("cut", [1, 2, 5])
 def test_micro_batches_add_up(algo, cut):
     data = credited(algo, batch(algo))
+    if isinstance(data, Rankings):
+        cut = max(cut, 2)  # a slice never parts a prompt: they begin at 0, 2 and 5
     whole = algo.loss(data)
     parts = [algo.loss(data[:cut]), algo.loss(data[cut:])]
     assert_close(sum(p.share(whole.weights) for p in parts), value(whole))
@@ -218,7 +220,8 @@ def test_micro_batches_add_up(algo, cut):
 def test_the_order_of_rows_does_not_matter(algo):
     """Responses to one prompt keep together, where they must stand side by side."""
     data = batch(algo)
-    order = torch.arange(B).roll(3) if isinstance(data, Rankings) else torch.randperm(B)
+    sides = torch.tensor([5, 4, 2, 3, 1, 0])  # prompts and their responses, turned round
+    order = sides if isinstance(data, Rankings) else torch.randperm(B)
     shuffled = over_tensors(lambda v: v[order] if v.ndim else v, data)
     before, after = (value(algo.loss(credited(algo, x))) for x in (data, shuffled))
     assert_close(after, before)
@@ -283,6 +286,15 @@ def constant(number: float, *names: str):
     )
 
 
+def spread(by: float, *names: str):
+    """From −by to by over the rows."""
+
+    def edit(x, name, v):
+        return torch.linspace(-by, by, B).requires_grad_(v.requires_grad) if name in names else v
+
+    return edit
+
+
 def scores_apart(by: float):
     """Rewards of chosen and rejected this far apart."""
 
@@ -315,6 +327,7 @@ DEGENERATE = {
 EXTREME = {
     "one token": first_token,
     "hopeless": constant(-1e4, "token_logps"),
+    "certain": constant(0.0, "token_logps"),
     "hopeless for everybody": constant(-1e4, "token_logps", "token_ref_logps", "token_old_logps"),
     "once hopeless": constant(-1e4, "token_old_logps"),
     "hopeless for the reference": constant(-1e4, "token_ref_logps"),
@@ -323,6 +336,8 @@ EXTREME = {
     "a large drift": constant(1e3, "token_ref_kl"),
     "scores right and far apart": scores_apart(1e3),
     "scores wrong and far apart": scores_apart(-1e3),
+    "scores all over the place": spread(1e4, "score"),
+    "rewards all over the place": spread(1e4, "reward", "rewards"),
 }
 
 
@@ -350,9 +365,19 @@ def test_hard_numbers_give_finite_ones(algo, case):
 # -- which way it goes
 
 
+def undecided(pairs: Pairs) -> Pairs:
+    """The chosen response twice: a loss without reference, too, has no opinion yet."""
+    names = ("token_logps", "token_ref_logps", "mask")
+    twin = {x: vars(pairs.chosen)[x].detach().clone() for x in names}
+    twin["token_logps"].requires_grad_()
+    return pairs.replace(rejected=pairs.rejected.replace(**twin))
+
+
 @every
 def test_first_step_prefers_what_was_preferred(algo):
     data = batch(algo, at_reference=True)
+    if isinstance(data, Pairs):
+        data = undecided(data)
     value(algo.loss(credited(algo, data))).backward()
 
     def ascends(responses, better) -> bool:
@@ -367,6 +392,15 @@ def test_first_step_prefers_what_was_preferred(algo):
     if isinstance(data, Pairs):
         prefers = ascends(data.chosen, yes) and ascends(data.rejected, ~yes)
         assert prefers == (not algo.first_step), algo.first_step
+        if "target" in algo.needs:
+            assert ascends(data.target, yes)
+    elif isinstance(data, Rankings):
+        grad = torch.stack([x.grad.flatten() for x in leaves(data) if x.grad is not None])
+        assert len(grad) == 1, "a policy or a reward model learns"
+        up = -grad.view(B, -1).sum(-1)
+        best, worst = torch.tensor([0, 3]), torch.tensor([1, 4])  # of two prompts
+        assert (up[best] > 0).all()
+        assert (up[worst] <= 0).all()  # a hinge may be content
     elif isinstance(data, Rollouts):
         advantages = credited(algo, data).credit.advantages
         mask = data.responses.mask
@@ -381,11 +415,18 @@ KNOBS = [(cls, knob.name) for cls in ALGORITHMS.values() for knob in dataclasses
 @pytest.mark.parametrize(("cls", "knob"), KNOBS, ids=[f"{c.__name__}.{k}" for c, k in KNOBS])
 def test_every_knob_turns_something(cls, knob):
     data, default = batch(cls()), getattr(cls(), knob)
-    little = {0.0: 0.3, math.inf: 0.01}  # a switch that is off, a bound that is nowhere near
-    turned = dataclasses.replace(cls(), **{knob: little.get(default, default * 0.3)})
-    before, after = (torch.cat([g.flatten() for g in value_and_gradients(algo, data)[1]])
-                     for algo in (cls(), turned))  # fmt: skip
-    assert not torch.equal(before, after)
+    # Off, unbounded, or neither; and a hinge may need the larger.
+    others = {0.0: (0.3,), math.inf: (0.01,)}.get(default, (default * 0.3, default * 10))
+    before = value_and_gradients(cls(), data)[1]
+    assert any(
+        not torch.equal(a, b)
+        for x in others
+        for a, b in zip(
+            before,
+            value_and_gradients(dataclasses.replace(cls(), **{knob: x}), data)[1],
+            strict=True,
+        )
+    )
 
 
 # -- relatives

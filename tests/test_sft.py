@@ -5,7 +5,7 @@ import math
 import torch
 from torch.testing import assert_close
 
-from algos import SFT
+from algos import SFT, SFTSum
 from algos.core import Demonstrations, Responses
 from tests.samples import value
 
@@ -37,3 +37,10 @@ def test_more_padding_changes_nothing():
     logps = -torch.rand(2, 3)
     wider = torch.cat([logps, torch.full((2, 2), -torch.inf)], 1)
     assert_close(cost(wider, torch.nn.functional.pad(MASK, (0, 2))), cost(logps))
+
+
+def test_a_sum_over_responses():
+    # (3 · 1 + 5) / 2
+    logps = torch.tensor([[-1.0, -1.0, -1.0], [-5.0, -9.0, -9.0]])
+    responses = Responses(token_logps=logps, mask=MASK)
+    assert_close(value(SFTSum().loss(Demonstrations(responses=responses))), torch.tensor(4.0))
