@@ -103,8 +103,10 @@ def policy_record(cell: Cell, run_id: str) -> Record:
     per_prompt = records.write_per_prompt(run_id, answers(end), folder)
     log = folder.parent / "training" / f"{run_id}.parquet"
     write_atomically(log, (made / "log.parquet").read_bytes())
+    said = common(cell, cell.config["name"], run_id)
+    said["budget"] |= {"tokens": notes["tokens"], "flops": notes["flops"]}
     return Record(
-        **common(cell, cell.config["name"], run_id),
+        **said,
         kind="policy",
         algorithm=algorithm_key(cell.config["algo"]["_target_"]),
         knobs={k: v for k, v in cell.config["algo"].items() if k != "_target_"},

@@ -55,6 +55,13 @@ def with_value_head(policy: nn.Module) -> nn.Module:
     return reset_head(model.eval())
 
 
+def with_language_head(values: nn.Module, policy: nn.Module) -> nn.Module:
+    """A language model on the very body of a value model, under a copy of a policy's head."""
+    model = copy.deepcopy(policy)
+    setattr(model, model.base_model_prefix, values.base_model)
+    return model
+
+
 def reset_head(values: nn.Module) -> nn.Module:
     """A reward model as a critic to be: its trunk, and a head that starts at zero."""
     (head,) = (m for m in values.children() if isinstance(m, nn.Linear))

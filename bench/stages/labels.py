@@ -219,3 +219,13 @@ def pair_rows(cell: "Cell", words: Any, by: str, part: str) -> "PairRows":
         for side in ("chosen", "rejected")
     ]
     return PairRows(*sides, list(pairs["p_chosen"]), list(pairs["margin"]))
+
+
+def taught(cell: "Cell", by: str, part: str) -> list[tuple[str, str]]:
+    """(prompt, answer) of each labelled pair: what supervised training saw, else the better one."""
+    pairs = table(cell, by, part)
+    rows = {x.id: x for split in ("train", "validation") for x in cell.task.splits[split]}
+    return [
+        (rows[i].prompt, rows[i].demonstration or chosen)
+        for i, chosen in zip(pairs["example"], pairs["chosen"], strict=True)
+    ]

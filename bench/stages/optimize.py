@@ -76,17 +76,17 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
         critic = accelerator.prepare_model(first_critic(cell, base))
     name = cell.config["name"]
     feed = FEEDS[spec["feed"]["name"]](cell, algo, words, device)
+    taking_part = Models(policy=policy, reference=reference, critic=critic)
     validate = validation(cell, words, base)
     with cell.display.stage(name, spec["updates"]) as bar:
         run = train(
             algo,
             feed,
-            Models(policy=policy, reference=reference, critic=critic),
+            taking_part,
             Optimization(**spec["optimization"]),
             updates=spec["updates"],
             seed=spec["seed"],
-            micro=cell.config["model"]["micro_batch"]
-            // (2 if spec["feed"]["name"] == "dataset" else 1),
+            micro=cell.config["model"]["micro_batch"],
             accelerator=accelerator,
             checkpoints=checkpoints,
             bar=bar,
@@ -104,7 +104,15 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     log = pd.DataFrame(run.log)
     log.insert(1, "stage", name)
     log.to_parquet(folder / "log.parquet")
-    return {"peak_update": run.peak_update, "updates": spec["updates"]}
+    tokens = int(log["tokens"].sum())
+    learning = sum(models.parameters(m) for m in taking_part.trained.values())
+    return {
+        "peak_update": run.peak_update,
+        "updates": spec["updates"],
+        "tokens": tokens,
+        # Forward and backward: 6 a parameter and token. Sampling and references come on top.
+        "flops": 6.0 * learning * tokens,
+    }
 
 
 def first_critic(cell: "Cell", base: Any) -> Any:
@@ -117,16 +125,17 @@ def first_critic(cell: "Cell", base: Any) -> Any:
 
 
 def from_dataset(cell: "Cell", algo: Any, words: Any, device: Any) -> Any:
-    """Shuffled rows: demonstrations, or pairs with the reference's scores from the store."""
-    from algos.core import FromDemonstrations, FromPairs
+    """Shuffled rows: demonstrations, or pairs (as labels or rankings where the algorithm learns from
+    those) with the reference's scores from the store."""
+    from algos.core import FromDemonstrations, FromRollouts
 
-    from ..training.feeds import Shuffled, demonstrations
+    from ..training.feeds import Shuffled, compared, demonstrations, encode
 
     responses, seed = cell.config["budget"]["responses"], cell.config["seed"]
     if isinstance(algo, FromDemonstrations):
         rows = [(x.prompt, x.demonstration) for x in cell.examples("train") if x.demonstration]
         return Shuffled(demonstrations(words, rows, device), len(rows), responses, seed)
-    if not isinstance(algo, FromPairs):
+    if isinstance(algo, FromRollouts):
         raise ValueError(
             f"{type(algo).__name__} learns from its own samples: set `feed=online`, not `feed=dataset`"
         )
@@ -143,9 +152,10 @@ def from_dataset(cell: "Cell", algo: Any, words: Any, device: Any) -> Any:
                 folder, "rejected", [len(r) for _, r in pairs.rejected]
             ),
         )
-    return Shuffled(
-        lambda some: pairs.batch(some, words.pad_token_id, device), len(pairs), responses // 2, seed
-    )
+    if "target" in algo.needs:  # what supervised training saw, else the better answer
+        taught = labels.taught(cell, by, "train")
+        pairs = replace(pairs, target=encode(words, taught))
+    return compared(algo, pairs, responses, seed, words.pad_token_id, device)
 
 
 def online(cell: "Cell", algo: Any, words: Any, device: Any) -> Any:

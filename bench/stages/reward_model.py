@@ -7,6 +7,7 @@ train on (`train`), or disjoint ones (`held_out`).
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ def build(cell: "Cell", folder: Path, checkpoints: Path, by: str, part: str) -> 
     from ..models.scoring import reference_logps
     from ..models.tokens import Tokens, load_tokenizer
     from ..training.batches import Models
-    from ..training.feeds import Shuffled
+    from ..training.feeds import compared
     from ..training.loop import Optimization, train
 
     spec = inputs(cell, by, part)
@@ -59,21 +60,20 @@ def build(cell: "Cell", folder: Path, checkpoints: Path, by: str, part: str) -> 
     reward = RewardModel(trunk, reads)
     data = labels.pair_rows(cell, words, by, part)
     updates = max(1, round(epochs * len(data) / size))
-    feed = Shuffled(
-        lambda some: data.batch(some, words.pad_token_id, accelerator.device),
-        count=len(data),
-        size=min(size, len(data)),
-        seed=spec["seed"],
-    )
+    language = None
+    if "target" in algo.needs:  # a language model on the same body, of what was chosen
+        language = models.with_language_head(trunk, policy)
+        data = replace(data, target=data.chosen)
+    feed = compared(algo, data, 2 * size, spec["seed"], words.pad_token_id, accelerator.device)
     with cell.display.stage(f"reward model ({by}, {part})", updates) as bar:
         run = train(
             algo,
             feed,
-            Models(reward=reward),
+            Models(policy=language, reward=reward),
             Optimization(**settings),
             updates=updates,
             seed=spec["seed"],
-            micro=max(1, cell.config["model"]["micro_batch"] // 2),
+            micro=cell.config["model"]["micro_batch"],
             accelerator=accelerator,
             checkpoints=checkpoints,
             bar=bar,

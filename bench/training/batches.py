@@ -17,15 +17,19 @@ from algos.core import (
     Critic,
     Demonstrations,
     FromDemonstrations,
+    FromLabels,
     FromPairs,
+    FromRankings,
     FromRollouts,
+    Labels,
     Pairs,
+    Rankings,
     Responses,
     Rollouts,
 )
 
 from ..models.rewards import RewardModel
-from ..models.scoring import score, state_values
+from ..models.scoring import REFERENCE, score, state_values
 from ..models.tokens import Tokens
 
 Row = tuple[Sequence[int], Sequence[int]]  # prompt ids, response ids
@@ -59,17 +63,41 @@ def respond(
 
 
 @dataclass(frozen=True)
-class DemonstrationBatch:
-    """Responses to imitate."""
+class Batch:
+    """A row is a response, unless a kind says otherwise."""
 
     tokens: Tokens
-    kind = FromDemonstrations
 
     def __len__(self) -> int:
         return len(self.tokens)
 
+    @property
+    def responses_a_row(self) -> int:
+        """How many, at most, are scored together: what a row costs in memory."""
+        return 1
+
+    def items(self, rows: Tensor) -> Tensor:
+        """Where the responses of these rows stand among all."""
+        return rows
+
+    def credited(self, rows: Tensor) -> Tensor:
+        """Which items of a credit are theirs."""
+        return rows
+
     def read(self, rows: Tensor) -> Tokens:
-        return self.tokens[rows]
+        return self.tokens[self.items(rows)]
+
+    def known(self, given: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
+        """What is known of the responses of these rows."""
+        items = self.items(rows)
+        return {name: x[items] for name, x in given.items()}
+
+
+@dataclass(frozen=True)
+class DemonstrationBatch(Batch):
+    """Responses to imitate."""
+
+    kind = FromDemonstrations
 
     def score(
         self, needs: frozenset[str], models: Models, rows: Tensor, forward: bool
@@ -78,36 +106,85 @@ class DemonstrationBatch:
 
 
 @dataclass(frozen=True)
-class PairBatch:
-    """`tokens` holds the chosen responses first, then the rejected ones, and so does `given`."""
+class PairBatch(Batch):
+    """A row is a pair. `tokens` holds all chosen responses, then all rejected ones, and so does
+    `given`; `target` is a third response to imitate, a row a pair."""
 
-    tokens: Tokens
     given: Mapping[str, Tensor] = field(default_factory=dict)
     labels: Mapping[str, Tensor] = field(default_factory=dict)  # a number a pair: p_chosen, margin
+    target: Tokens | None = None
     kind = FromPairs
 
     def __len__(self) -> int:
         return len(self.tokens) // 2
 
-    def both(self, rows: Tensor) -> Tensor:
-        """Where the two responses of each pair stand: all chosen ones, then all rejected ones."""
+    @property
+    def responses_a_row(self) -> int:
+        return 2 if self.target is None else 3
+
+    def items(self, rows: Tensor) -> Tensor:
         return torch.cat([rows, rows + len(self)])
 
-    def read(self, rows: Tensor) -> Tokens:
-        return self.tokens[self.both(rows)]
-
     def score(self, needs: frozenset[str], models: Models, rows: Tensor, forward: bool) -> Pairs:
-        given = {name: x[self.both(rows)] for name, x in self.given.items()}
-        scored = respond(self.read(rows), needs, models, forward, **given)
+        scored = respond(self.read(rows), needs, models, forward, **self.known(self.given, rows))
         labels = {name: x[rows] for name, x in self.labels.items() if name in needs}
+        if "target" in needs:
+            labels["target"] = respond(self.target[rows], frozenset(), models, forward)
         return Pairs(chosen=scored[: len(rows)], rejected=scored[len(rows) :], **labels)
 
 
 @dataclass(frozen=True)
-class RolloutBatch:
+class LabelBatch(Batch):
+    """Single responses; `mismatched` answers each prompt with a response to another."""
+
+    desirable: Tensor
+    weight: Tensor
+    mismatched: Tokens
+    given: Mapping[str, Tensor] = field(default_factory=dict)
+    kind = FromLabels
+
+    def score(self, needs: frozenset[str], models: Models, rows: Tensor, forward: bool) -> Labels:
+        extra: dict[str, Any] = {"weight": self.weight[rows]} if "weight" in needs else {}
+        if "mismatched" in needs:
+            known = needs & REFERENCE
+            extra["mismatched"] = respond(self.mismatched[rows], known, models, forward)
+        scored = respond(self.read(rows), needs, models, forward, **self.known(self.given, rows))
+        return Labels(responses=scored, desirable=self.desirable[rows], **extra)
+
+
+@dataclass(frozen=True)
+class RankingBatch(Batch):
+    """A row is a prompt with all of its responses, so that none is parted from the others.
+
+    prompt: Int[R], the row that each response belongs to; `given` holds `reward`, one a response.
+    """
+
+    prompt: Tensor
+    given: Mapping[str, Tensor] = field(default_factory=dict)
+    kind = FromRankings
+
+    def __len__(self) -> int:
+        return int(self.prompt.max()) + 1
+
+    @property
+    def responses_a_row(self) -> int:
+        return int(self.prompt.bincount().max())
+
+    def items(self, rows: Tensor) -> Tensor:
+        return torch.isin(self.prompt, rows.to(self.prompt.device)).nonzero().squeeze(1)
+
+    def credited(self, rows: Tensor) -> Tensor:
+        return self.items(rows)
+
+    def score(self, needs: frozenset[str], models: Models, rows: Tensor, forward: bool) -> Rankings:
+        scored = respond(self.read(rows), needs, models, forward, **self.known(self.given, rows))
+        return Rankings(responses=scored, prompt=self.prompt[self.items(rows)])
+
+
+@dataclass(frozen=True)
+class RolloutBatch(Batch):
     """Samples of the policy as it was, with what is known of them since then."""
 
-    tokens: Tokens
     token_old_logps: Tensor
     rewards: Tensor
     prompt: Tensor
@@ -116,18 +193,11 @@ class RolloutBatch:
     old_values: Tensor | None = None
     kind = FromRollouts
 
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def read(self, rows: Tensor) -> Tokens:
-        return self.tokens[rows]
-
     def score(self, needs: frozenset[str], models: Models, rows: Tensor, forward: bool) -> Rollouts:
         """Without `forward` the policy is still the one that sampled, so that nothing is missing."""
         tokens = self.read(rows)
-        given = {name: x[rows] for name, x in self.given.items()}
         old = self.token_old_logps[rows]
-        responses = respond(tokens, needs, models, forward, **given)
+        responses = respond(tokens, needs, models, forward, **self.known(self.given, rows))
         if not forward:
             responses = responses.replace(token_logps=old)
         extra: dict[str, Any] = {}
@@ -143,9 +213,6 @@ class RolloutBatch:
             finished=self.finished[rows],
             **extra,
         )
-
-
-Batch = DemonstrationBatch | PairBatch | RolloutBatch
 
 
 def ragged(rows: Sequence[Sequence[float]], width: int) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from algos.core import FromLabels, FromRankings
 from algos.ops import k1, k3, masked
 
 from ..feedback.answer import Answer, answers_of
@@ -14,7 +15,17 @@ from ..models.sampling import Decoding, draw
 from ..models.scoring import reference_logps, state_values
 from ..models.tokens import Tokens, prompt_ids, response_ids
 from ..tasks.example import Example
-from .batches import Batch, DemonstrationBatch, Models, PairBatch, RolloutBatch, Row, ragged
+from .batches import (
+    Batch,
+    DemonstrationBatch,
+    LabelBatch,
+    Models,
+    PairBatch,
+    RankingBatch,
+    RolloutBatch,
+    Row,
+    ragged,
+)
 from .loop import Turn
 
 Collate = Callable[[Sequence[int]], Batch]  # row numbers to a batch
@@ -63,6 +74,9 @@ class PairRows:
     margin: Sequence[float]
     chosen_ref_logps: Sequence[Sequence[float]] | None = None
     rejected_ref_logps: Sequence[Sequence[float]] | None = None
+    target: Sequence[Row] | None = None  # a third response to each prompt, to imitate
+    chosen_weights: Sequence[Sequence[float]] | None = None  # of tokens
+    rejected_weights: Sequence[Sequence[float]] | None = None
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -76,15 +90,124 @@ class PairRows:
             known = [self.chosen_ref_logps[i] for i in some]
             known += [self.rejected_ref_logps[i] for i in some]
             given["token_ref_logps"] = ragged(known, tokens.width)
+        if self.chosen_weights is not None:
+            weights = [self.chosen_weights[i] for i in some]
+            weights += [self.rejected_weights[i] for i in some]
+            given["token_weights"] = ragged(weights, tokens.width)
         labels = {
             "p_chosen": torch.tensor([float(self.p_chosen[i]) for i in some]),
             "margin": torch.tensor([float(self.margin[i]) for i in some]),
         }
+        target = None
+        if self.target is not None:
+            target = Tokens.collate([self.target[i] for i in some], pad_id).to(device)
         return PairBatch(
             tokens,
             {name: x.to(device) for name, x in given.items()},
             {name: x.to(device) for name, x in labels.items()},
+            target,
         )
+
+    def as_labels(self) -> "LabelRows":
+        """Each chosen response wanted, each rejected one not, side by side."""
+        known = None
+        if self.chosen_ref_logps is not None:
+            known = alternating(self.chosen_ref_logps, self.rejected_ref_logps)
+        rows = alternating(self.chosen, self.rejected)
+        return LabelRows(rows, [i % 2 == 0 for i in range(len(rows))], known)
+
+    def as_rankings(self) -> "RankingRows":
+        """Rankings of two, with rewards 1 and 0."""
+        known = None
+        if self.chosen_ref_logps is not None:
+            known = list(zip(self.chosen_ref_logps, self.rejected_ref_logps, strict=True))
+        answers = list(zip(self.chosen, self.rejected, strict=True))
+        return RankingRows(answers, [(1.0, 0.0)] * len(answers), known)
+
+
+def alternating(first: Sequence[Any], second: Sequence[Any]) -> list[Any]:
+    """One of each, in turn."""
+    return [x for both in zip(first, second, strict=True) for x in both]
+
+
+@dataclass(frozen=True)
+class LabelRows:
+    """Single responses as token ids, and whether each is wanted."""
+
+    rows: Sequence[Row]
+    desirable: Sequence[bool]
+    ref_logps: Sequence[Sequence[float]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, some: Sequence[int], pad_id: int, device: Any) -> LabelBatch:
+        rows = [self.rows[i] for i in some]
+        tokens = Tokens.collate(rows, pad_id).to(device)
+        given = {}
+        if self.ref_logps is not None:
+            given["token_ref_logps"] = ragged([self.ref_logps[i] for i in some], tokens.width)
+        return LabelBatch(
+            tokens,
+            desirable=torch.tensor([self.desirable[i] for i in some], device=device),
+            weight=torch.ones(len(some), device=device),
+            mismatched=Tokens.collate(mismatched(rows), pad_id).to(device),
+            given={name: x.to(device) for name, x in given.items()},
+        )
+
+
+def mismatched(rows: Sequence[Row]) -> list[Row]:
+    """To each prompt the next response in the batch that answers another one."""
+    found = []
+    for i, (prompt, _) in enumerate(rows):
+        others = (rows[(i + k) % len(rows)] for k in range(1, len(rows)))
+        answer = next((y for x, y in others if list(x) != list(prompt)), None)
+        if answer is None:
+            raise ValueError(
+                "a batch of labels needs two different prompts: raise budget.responses"
+            )
+        found.append((prompt, answer))
+    return found
+
+
+@dataclass(frozen=True)
+class RankingRows:
+    """Several responses to each prompt as token ids, with a reward each; more is better."""
+
+    answers: Sequence[Sequence[Row]]
+    rewards: Sequence[Sequence[float]]
+    ref_logps: Sequence[Sequence[Sequence[float]]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    def batch(self, some: Sequence[int], pad_id: int, device: Any) -> RankingBatch:
+        tokens = Tokens.collate([row for i in some for row in self.answers[i]], pad_id).to(device)
+        given = {"reward": torch.tensor([float(r) for i in some for r in self.rewards[i]])}
+        if self.ref_logps is not None:
+            known = [x for i in some for x in self.ref_logps[i]]
+            given["token_ref_logps"] = ragged(known, tokens.width)
+        owners = [k for k, i in enumerate(some) for _ in self.answers[i]]
+        return RankingBatch(
+            tokens,
+            prompt=torch.tensor(owners, device=device),
+            given={name: x.to(device) for name, x in given.items()},
+        )
+
+
+def compared(
+    algo: Any, pairs: PairRows, responses: int, seed: int, pad_id: int, device: Any
+) -> Shuffled:
+    """Pairs in shuffled order, as whatever the algorithm learns from, so many responses an update."""
+    match algo:
+        case FromLabels():
+            rows, a_row = pairs.as_labels(), 1
+        case FromRankings():
+            rows, a_row = pairs.as_rankings(), 2
+        case _:
+            rows, a_row = pairs, 2
+    size = min(max(1, responses // a_row), len(rows))
+    return Shuffled(lambda some: rows.batch(some, pad_id, device), len(rows), size, seed)
 
 
 def encode(words: Any, rows: Sequence[tuple[str, str]]) -> list[Row]:

@@ -74,7 +74,7 @@ def train(
     *,
     updates: int,
     seed: int,
-    micro: int,
+    micro: int,  # responses whose graph is alive at one time
     accelerator: Accelerator,
     checkpoints: Path,
     bar: Bar,
@@ -86,10 +86,11 @@ def train(
     """Train in place. `validate` returns numbers of which `score` (higher is better) picks the peak."""
     from transformers import get_scheduler
 
-    groups = [
-        {"params": list(model.parameters()), "lr": lr_of(name, optimization)}
-        for name, model in models.trained.items()
-    ]
+    groups, seen = [], set()
+    for name, model in models.trained.items():
+        own = [p for p in model.parameters() if id(p) not in seen]  # two heads may share a body
+        groups.append({"params": own, "lr": lr_of(name, optimization)})
+        seen |= set(map(id, own))
     optimizer = torch.optim.AdamW(
         groups,
         betas=tuple(optimization.betas),
@@ -119,11 +120,12 @@ def train(
         turn = feed(update, models)
         if turn.batch is not current:
             current = turn.batch
+            some = max(1, micro // current.responses_a_row)
             generator = torch.Generator().manual_seed(seed * 1_000_003 + update)
-            credit, state = assign(algo, current, models, state, generator, micro)
+            credit, state = assign(algo, current, models, state, generator, some)
         numbers = step(
             algo, current, models, optimizer, accelerator,
-            credit=credit, rows=turn.rows, micro=micro, max_norm=optimization.max_norm,
+            credit=credit, rows=turn.rows, micro=some, max_norm=optimization.max_norm,
         )  # fmt: skip
         if not all(map(math.isfinite, (numbers["loss"], numbers["grad_norm"]))):
             raise TrainingError(

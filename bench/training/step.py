@@ -52,7 +52,8 @@ def step(
     parts = (all_rows(batch) if rows is None else rows).split(micro)
 
     def scored(some: Tensor, forward: bool) -> Any:
-        return batch.score(algo.needs, models, some, forward).replace(credit=part_of(credit, some))
+        part = part_of(credit, batch.credited(some))
+        return batch.score(algo.needs, models, some, forward).replace(credit=part)
 
     weights: dict[str, Tensor] = {}
     with torch.no_grad():
@@ -86,9 +87,9 @@ def all_rows(batch: Batch) -> Tensor:
     return torch.arange(len(batch))
 
 
-def part_of(credit: Any, rows: Tensor) -> Any:
-    """The credit of some rows; what is a single number belongs to all of them."""
-    return over_tensors(lambda v: v[rows] if v.ndim else v, credit)
+def part_of(credit: Any, items: Tensor) -> Any:
+    """The credit of some items; what is a single number belongs to all of them."""
+    return over_tensors(lambda v: v[items] if v.ndim else v, credit)
 
 
 def gathered(batches: list[Any]) -> Any:
