@@ -38,7 +38,7 @@ class AOT(FromPairs, Credits):
         reference = masked_sum(chosen.token_ref_logps, chosen.mask)
         reference = reference - masked_sum(rejected.token_ref_logps, rejected.mask)
         margin = chosen.logps - rejected.logps
-        return Credit(same_rank(reference.detach(), margin.detach())), state
+        return Credit(same_rank(reference, margin.detach())), state
 
     def loss(self, pairs: Pairs) -> Loss:
         margin = pairs.chosen.logps - pairs.rejected.logps

@@ -27,7 +27,7 @@ from bench.store import Store
 from bench.tune import resolved
 from tests.test_end_to_end import SMALL
 
-WORDS = ["algo=ppo", *SMALL, "budget.updates=2"]
+WORDS = ["algo=ppo", *SMALL, "budget.updates=2", "model.optimization.lr=3e-4"]
 STAGES = [  # in the order in which they are made
     (tokenizer, {}),
     (lengths, {}),

@@ -139,6 +139,11 @@ def from_dataset(cell: "Cell", algo: Any, words: Any, device: Any) -> Any:
         raise ValueError(
             f"{type(algo).__name__} learns from its own samples: set `feed=online`, not `feed=dataset`"
         )
+    if "token_weights" in algo.needs:
+        raise LookupError(
+            f"{cell.config['name']} needs token_weights, from two models that like what was chosen "
+            "and what was rejected: no task and no feed gives them yet"
+        )
     by = labels.labeller(cell)
     pairs = labels.pair_rows(cell, words, by, "train")
     if uses_cache(cell):
