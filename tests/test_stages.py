@@ -9,6 +9,7 @@ import pytest
 from safetensors.torch import load_file
 
 import bench.stages
+from bench.models.tokens import load_tokenizer, prompt_ids
 from bench.names import config_folder
 from bench.stages import (
     candidates,
@@ -24,7 +25,9 @@ from bench.stages import (
 )
 from bench.stages.cell import Cell
 from bench.store import Store
+from bench.tasks.example import DataError
 from bench.tune import resolved
+from tests import tiny
 from tests.test_end_to_end import SMALL
 
 WORDS = ["algo=ppo", *SMALL, "budget.updates=2", "model.optimization.lr=3e-4"]
@@ -90,6 +93,21 @@ def test_what_an_artifact_does_not_read_leaves_its_key_alone(tmp_path):
     for stage, choice in STAGES[:7]:
         assert a.key(stage, **choice) == b.key(stage, **choice)
     assert a.key(optimize) != b.key(optimize)
+
+
+def test_a_model_of_your_own_sets_the_context(tmp_path, made):
+    words = load_tokenizer(made.make(tokenizer))
+    for part in (tiny.llama(vocab_size=len(words)), words):  # which reads 64 tokens
+        part.save_pretrained(tmp_path / "model")
+    own = [f"model.path={tmp_path / 'model'}", "model.sft.updates=0"]
+    with pytest.raises(DataError, match="no row of .* fits into 64 tokens with 40 for the response"):
+        cell(tmp_path / "store", *own).make(lengths)
+    roomy = cell(tmp_path / "store", *own, "task.response_tokens=28")
+    dropped = roomy.notes(lengths)["dropped"]
+    assert dropped["train: prompt longer than 36 tokens"] > 0
+    kept = roomy.examples("train")
+    assert kept
+    assert max(len(row) for row in prompt_ids(words, [x.prompt for x in kept])) <= 36
 
 
 # Where behaviour changes, give the stage's VERSION a new number and pin what it makes now.

@@ -82,6 +82,9 @@ def parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def context_length(model: nn.Module) -> int:
-    """How many tokens, prompt and response together, the model can read."""
-    return int(getattr(model.config, "max_position_embeddings", 1 << 30))
+def context_length(path: str | Path) -> int:
+    """How many tokens, prompt and response together, the model of a folder or hub id can read."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(path).get_text_config()
+    return int(getattr(config, "max_position_embeddings", None) or 1 << 30)

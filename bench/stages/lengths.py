@@ -26,10 +26,13 @@ def inputs(cell: "Cell") -> dict[str, Any]:
 
 def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     """A prompt fits if `response_tokens` have room behind it; answers longer than that drop a row."""
+    from ..models.build import context_length
     from ..models.tokens import load_tokenizer, prompt_ids, response_ids
 
     limits = inputs(cell)
-    room = limits["response_tokens"]
+    context, room = limits["context"], limits["response_tokens"]
+    if path := cell.config["model"]["path"]:
+        context = min(context, context_length(path))
     words = load_tokenizer(cell.make(tokenizer))
     kept: dict[str, list[str]] = {}
     dropped: dict[str, int] = {}
@@ -41,8 +44,8 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
             longest = [max((len(next(flat)) for _ in some), default=0) for some in taught]
             kept[split] = []
             for x, prompt, answer in zip(rows, prompts, longest, strict=True):
-                if prompt + room > limits["context"]:
-                    reason = f"{split}: prompt longer than {limits['context'] - room} tokens"
+                if prompt + room > context:
+                    reason = f"{split}: prompt longer than {context - room} tokens"
                 elif answer > room:
                     reason = f"{split}: response longer than {room} tokens"
                 else:
