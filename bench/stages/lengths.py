@@ -54,7 +54,7 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
                 dropped[reason] = dropped.get(reason, 0) + 1
             if rows and not kept[split]:
                 raise DataError(
-                    f"task {cell.task.name}: no row of {split} fits into {limits['context']} tokens "
+                    f"task {cell.task.name}: no row of {split} fits into {context} tokens "
                     f"with {room} for the response: raise model.context or lower task.response_tokens"
                 )
     for reason, n in dropped.items():
