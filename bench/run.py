@@ -208,8 +208,6 @@ def common(cell: Cell, name: str, run_id: str) -> dict[str, Any]:
         "environment": environment(),
         "task": {"name": config["task"]["name"]},
     }
-    if config.get("tuned"):
-        said["notes"] = [f"tuned: {config['tuned']}"]
     return said | known(cell)
 
 

@@ -491,6 +491,8 @@ def test_csv_has_bounds_and_no_rounding():
 def test_a_tuned_row_says_so():
     found = board([record(config={"tuned": "digest/tiny/dpo"}, end={"gold": 1})])
     assert "dpo (tuned)" in printed(found)
+    of_a_tuned_cell = board([record("sft", kind="control", config={"tuned": "digest/tiny/dpo"})])
+    assert "(tuned)" not in printed(of_a_tuned_cell)
     assert to_markdown(found).splitlines()[6].endswith("| yes |")
 
 

@@ -100,7 +100,9 @@ def test_a_model_of_your_own_sets_the_context(tmp_path, made):
     for part in (tiny.llama(vocab_size=len(words)), words):  # which reads 64 tokens
         part.save_pretrained(tmp_path / "model")
     own = [f"model.path={tmp_path / 'model'}", "model.sft.updates=0"]
-    with pytest.raises(DataError, match="no row of .* fits into 64 tokens with 40 for the response"):
+    with pytest.raises(
+        DataError, match=r"no row of .* fits into 64 tokens with 40 for the response"
+    ):
         cell(tmp_path / "store", *own).make(lengths)
     roomy = cell(tmp_path / "store", *own, "task.response_tokens=28")
     dropped = roomy.notes(lengths)["dropped"]

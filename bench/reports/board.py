@@ -372,7 +372,7 @@ def table(members: Sequence[Cohort], answers: Answers) -> Table:
                 tuple(cohort.runs),
                 numbers,
                 tuple(versus(mine, sft, signal, answers)) if signal else (),
-                tuned=any(r.config.get("tuned") not in (None, "", "none", False) for r in mine),
+                tuned=any(r.kind != "control" and bool(r.config.get("tuned")) for r in mine),
             )
         )
     rows = ordered(rows, signal)
