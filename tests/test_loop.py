@@ -22,7 +22,7 @@ from bench.models.tokens import bpe, prompt_ids, texts_of
 from bench.tasks.example import Example
 from bench.training.batches import DemonstrationBatch, Models
 from bench.training.feeds import PairRows, Rollouts, Shuffled, demonstrations
-from bench.training.loop import Optimization, TrainingError, Turn, lr_of, train
+from bench.training.loop import Following, Optimization, TrainingError, Turn, lr_of, train
 from bench.training.progress import Bar
 from tests import tiny
 
@@ -167,6 +167,12 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(case, tmp_path):
     assert not same(whole, run(algo, feed(1), tmp_path, seed=1, validate=liking))
 
 
+def unscored(seed: int) -> Shuffled:
+    """Pairs whose reference is asked anew each time."""
+    data = PairRows(tiny.rows(9, 1), tiny.rows(9, 2), p_chosen=[1.0] * 9, margin=[0.0] * 9)
+    return Shuffled(lambda some: data.batch(some, tiny.PAD, "cpu"), len(data), 4, seed)
+
+
 class Killed(Exception):
     pass
 
@@ -209,6 +215,44 @@ def test_a_run_killed_after_its_last_update_is_found_complete(tmp_path):
     again = run(DPO(), until(0, None), tmp_path)
     assert same(done, again)
     assert len(again[1].log) == 10
+
+
+def test_a_reference_follows_the_policy(tmp_path):
+    """Every third update it goes half of the way; in between it stays."""
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def watched(update: int, models: Models) -> Turn:
+        seen.append(tuple(
+            torch.nn.utils.parameters_to_vector(m.parameters()).detach().clone()
+            for m in (models.policy, models.reference)
+        ))  # fmt: skip
+        return feed(update, models)
+
+    feed = unscored(0)
+    run(DPO(), watched, tmp_path, following=Following(every=3, mix=0.5), updates=7)
+    policies, references = zip(*seen, strict=True)
+    for update in (1, 2, 4, 5):
+        assert torch.equal(references[update], references[update - 1])
+    for update in (3, 6):
+        half = 0.5 * (references[update - 1] + policies[update])
+        assert_close(references[update], half)
+        assert not torch.equal(references[update], references[update - 1])
+
+
+def test_a_killed_run_finds_its_reference_where_it_was(tmp_path):
+    how = {"following": Following(every=3, mix=0.5), "checkpoint_every": 0.0}
+    whole = run(DPO(), unscored(0), tmp_path / "whole", **how)
+    with pytest.raises(Killed):
+        run(DPO(), until(5, unscored(0)), tmp_path / "killed", **how)
+    resumed = run(DPO(), unscored(0), tmp_path / "killed", **how)
+    assert same(whole, resumed)
+    assert not same(whole, run(DPO(), unscored(0), tmp_path / "fixed"))
+
+
+@pytest.mark.parametrize("wrong", [{"every": 0}, {"mix": 1.5}], ids=str)
+def test_a_reference_cannot_follow_anyhow(wrong):
+    with pytest.raises(ValueError, match=r"reference\.every"):
+        Following(**{"every": 1, "mix": 0.5} | wrong)
 
 
 def test_checkpoints_are_as_far_apart_as_asked(tmp_path):

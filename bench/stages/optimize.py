@@ -1,5 +1,6 @@
 """Stage: preference optimization. An algorithm, what it learns from, and a budget make a policy."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -70,7 +71,7 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     device = accelerator.device
     policy = accelerator.prepare_model(models.load_policy(cell.make(sft)))
     base = models.load_policy(cell.make(sft)).to(device).requires_grad_(False)
-    reference = base if cell.config["reference"]["name"] == "sft" else None
+    reference, following = referred_to(cell.config["reference"], base)
     critic = None
     if "critic" in algo.needs:
         critic = accelerator.prepare_model(first_critic(cell, base))
@@ -91,6 +92,7 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
             checkpoints=checkpoints,
             bar=bar,
             stage=name,
+            following=following,
             validate=validate,
             points=min(POINTS, spec["updates"]),
         )
@@ -115,6 +117,20 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     }
 
 
+def referred_to(spec: Mapping[str, Any], base: Any) -> tuple[Any, Any]:
+    """(reference, how it follows the policy): the SFT model, a copy that moves, or none."""
+    from ..training.loop import Following
+
+    match spec:
+        case {"name": "sft"}:
+            return base, None
+        case {"name": "moving", "every": every, "mix": mix}:
+            return copy.deepcopy(base), Following(every, mix)
+        case {"name": "none"}:
+            return None, None
+    raise LookupError(f"reference={spec['name']!r}: one of sft, moving, none")
+
+
 def first_critic(cell: "Cell", base: Any) -> Any:
     """The trunk of the reward model where one gives the reward, else the SFT model's; head at zero."""
     from ..models.build import load_values, reset_head, with_value_head
@@ -127,9 +143,9 @@ def first_critic(cell: "Cell", base: Any) -> Any:
 def from_dataset(cell: "Cell", algo: Any, words: Any, device: Any) -> Any:
     """Shuffled rows: demonstrations, or pairs (as labels or rankings where the algorithm learns from
     those) with the reference's scores from the store."""
-    from algos.core import FromDemonstrations, FromRollouts
+    from algos.core import FromDemonstrations, FromLabels, FromRollouts
 
-    from ..training.feeds import Shuffled, compared, demonstrations, encode
+    from ..training.feeds import LabelRows, Shuffled, compared, demonstrations, encode
 
     responses, seed = cell.config["budget"]["responses"], cell.config["seed"]
     if isinstance(algo, FromDemonstrations):
@@ -138,6 +154,18 @@ def from_dataset(cell: "Cell", algo: Any, words: Any, device: Any) -> Any:
     if isinstance(algo, FromRollouts):
         raise ValueError(
             f"{type(algo).__name__} learns from its own samples: set `feed=online`, not `feed=dataset`"
+        )
+    labelled = [x for x in cell.examples("train") if x.desirable is not None]
+    if isinstance(algo, FromLabels) and labelled:  # the task's own labels: no need to make any
+        own = LabelRows(
+            encode(words, [(x.prompt, x.completion) for x in labelled]),
+            [x.desirable for x in labelled],
+        )
+        return Shuffled(
+            lambda some: own.batch(some, words.pad_token_id, device),
+            len(own),
+            min(responses, len(own)),
+            seed,
         )
     if "token_weights" in algo.needs:
         raise LookupError(

@@ -51,6 +51,32 @@ class Turn:
     measured: Mapping[str, float] | None = None  # of a fresh batch: goes into the log
 
 
+@dataclass(frozen=True)
+class Following:
+    """A reference that follows the policy: π_ref ← mix π_θ + (1 − mix) π_ref, parameter by parameter,
+    after every so many updates.
+
+    Gorbatovski et al., 2024, https://arxiv.org/abs/2404.09656
+    """
+
+    every: int  # updates
+    mix: float  # 1 copies the policy
+
+    def __post_init__(self):
+        if self.every < 1 or not 0 <= self.mix <= 1:
+            raise ValueError(
+                f"reference.every={self.every} must be 1 or more, reference.mix={self.mix} in [0, 1]"
+            )
+
+    @torch.no_grad()
+    def __call__(self, update: int, models: Models) -> None:
+        if (update + 1) % self.every:
+            return
+        pairs = zip(models.reference.parameters(), models.policy.parameters(), strict=True)
+        for theirs, ours in pairs:
+            theirs.lerp_(ours, self.mix)
+
+
 class Feed(Protocol):
     """Hands out turns; the same update gets the same turn whatever happened before."""
 
@@ -79,6 +105,7 @@ def train(
     checkpoints: Path,
     bar: Bar,
     stage: str,
+    following: Following | None = None,  # None: the reference stays what it is
     validate: Callable[[Models], Mapping[str, float]] | None = None,
     points: int = 8,  # how often `validate` is called, the last time after the last update
     checkpoint_every: float = 10.0,  # seconds
@@ -102,12 +129,13 @@ def train(
     optimizer = accelerator.prepare(optimizer)
     measure = {round((k + 1) * updates / points) for k in range(points)} if validate else set()
     state = algo.start() if isinstance(algo, Credits) else None
+    changing = models.trained | ({"reference": models.reference} if following else {})
 
     run = Trained(log=[])
     start = 0
     if (kept := load_checkpoint(checkpoints)) is not None:
         start, state, run = kept["update"], kept["state"], kept["run"]
-        for name, model in models.trained.items():
+        for name, model in changing.items():
             model.load_state_dict(kept["models"][name])
         optimizer.load_state_dict(kept["optimizer"])
         schedule.load_state_dict(kept["schedule"])
@@ -141,6 +169,8 @@ def train(
             **numbers,
         }
         schedule.step()
+        if following:
+            following(update, models)
         row |= turn.measured or {}
         if update + 1 in measure:
             found = dict(validate(models))
@@ -156,7 +186,7 @@ def train(
                 "update": update + 1,
                 "state": state,
                 "run": run,
-                "models": {name: m.state_dict() for name, m in models.trained.items()},
+                "models": {name: m.state_dict() for name, m in changing.items()},
                 "optimizer": optimizer.state_dict(),
                 "schedule": schedule.state_dict(),
             })  # fmt: skip

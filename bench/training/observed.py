@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from algos.core import Demonstrations, Pairs, Responses, Rollouts, present
+from algos.core import Demonstrations, Labels, Pairs, Rankings, Responses, Rollouts, present
 
 
 def observed(batch: Any) -> dict[str, Tensor]:
@@ -29,6 +29,20 @@ def observed(batch: Any) -> dict[str, Tensor]:
                     "margin": margin,
                     "accuracy": (margin > 0).float(),
                 }
+        case Labels() if "score" in present(batch.responses):
+            found = {"accuracy": ((batch.responses.score > 0) == batch.desirable).float()}
+        case Labels():
+            logps, wanted = batch.responses.logps, batch.desirable
+            found = {"desirable_logps": logps[wanted], "undesirable_logps": logps[~wanted]}
+            if has_reference(batch.responses):
+                h = batch.responses.logratios
+                found |= {"desirable_logratio": h[wanted], "undesirable_logratio": h[~wanted]}
+        case Rankings() if "score" in present(batch.responses):
+            found = {"score": batch.responses.score}
+        case Rankings():
+            found = {"logps": batch.responses.logps}
+            if has_reference(batch.responses):
+                found["logratio"] = batch.responses.logratios
         case Rollouts():
             mask, logratio = batch.responses.mask, batch.token_old_logratios
             found = {
