@@ -240,13 +240,14 @@ def test_a_reference_follows_the_policy(tmp_path):
 
 
 def test_a_killed_run_finds_its_reference_where_it_was(tmp_path):
-    how = {"following": Following(every=3, mix=0.5), "checkpoint_every": 0.0}
-    whole = run(DPO(), unscored(0), tmp_path / "whole", **how)
+    how = {"following": Following(every=3, mix=0.5)}
+    whole = run(DPO(), unscored(0), tmp_path, **how)
+    fixed = run(DPO(), unscored(0), tmp_path)
     with pytest.raises(Killed):
-        run(DPO(), until(5, unscored(0)), tmp_path / "killed", **how)
-    resumed = run(DPO(), unscored(0), tmp_path / "killed", **how)
+        run(DPO(), until(5, unscored(0)), tmp_path, checkpoint_every=0.0, **how)
+    resumed = run(DPO(), unscored(0), tmp_path, **how)
     assert same(whole, resumed)
-    assert not same(whole, run(DPO(), unscored(0), tmp_path / "fixed"))
+    assert not same(whole, fixed)
 
 
 @pytest.mark.parametrize("wrong", [{"every": 0}, {"mix": 1.5}], ids=str)
