@@ -8,7 +8,7 @@ Departures from that code: the likelihood is that of the response, as in the pap
 response, where that mask lets one in. The arithmetic keeps its precision, where that code rounds the loss
 to 16 bits. The odds of a response stop where its mean probability a token is 1 − 10⁻⁶, for those of a
 certain one are infinite. Likelihoods are averaged over each response and then over responses (ORPO); that
-code, and TRL, average over the chosen tokens of the batch (ORPOTokenMean).
+code averages over the chosen tokens of the batch (ORPOTokenMean), and so does TRL, prompts included.
 """
 
 from dataclasses import dataclass

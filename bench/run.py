@@ -93,6 +93,8 @@ def identity(cell: Cell, name: str) -> str:
 
 def policy_record(cell: Cell, run_id: str) -> Record:
     """Train, evaluate at the end and where validation liked the policy best."""
+    import pandas as pd
+
     start = time.perf_counter()
     made = cell.make(optimize)
     notes = cell.notes(optimize)
@@ -114,7 +116,11 @@ def policy_record(cell: Cell, run_id: str) -> Record:
         metrics={"end": metrics(end), "peak": {} if at is None else metrics(peak)},
         peak_update=at,
         per_prompt=per_prompt,
-        seconds={**cell.seconds, "cell": time.perf_counter() - start},
+        seconds={
+            **cell.seconds,
+            "training": float(pd.read_parquet(log)["seconds"].iloc[-1]),
+            "cell": time.perf_counter() - start,
+        },
         peak_memory_mb={"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024},
     )
 

@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,8 @@ class Store:
     """A folder of artifacts. Any number of processes may use it at once."""
 
     root: Path
+    # Seconds that artifacts now in the making have spent on others, the innermost last.
+    _elsewhere: list[float] = field(default_factory=list, compare=False, repr=False)
 
     @staticmethod
     def key(stage: str, inputs: Mapping[str, Any]) -> str:
@@ -64,7 +66,8 @@ class Store:
         return self.path(key).exists()
 
     def manifest(self, key: str) -> dict[str, Any]:
-        """What an artifact was made from (`inputs`), of (`files`, bytes) and at what cost."""
+        """What an artifact was made from (`inputs`), of (`files`, bytes) and at what cost (`seconds`,
+        without those of other artifacts that had to be made for it)."""
         return json.loads((self.path(key) / MANIFEST).read_text())
 
     def make(
@@ -83,6 +86,7 @@ class Store:
         if self.has(key):
             self._check(key)
             return final
+        start = time.perf_counter()
         (self.root / "locks").mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.root / "locks" / f"{key}.lock")
         try:
@@ -95,6 +99,8 @@ class Store:
                 self._build(key, inputs, build)
         finally:
             lock.release()
+            if self._elsewhere:
+                self._elsewhere[-1] += time.perf_counter() - start
         return final
 
     def _build(self, key: str, inputs: Mapping[str, Any], build: Callable[[Path, Path], Any]):
@@ -104,13 +110,17 @@ class Store:
         draft.mkdir(parents=True)
         checkpoints.mkdir(exist_ok=True)
         start = time.perf_counter()
-        notes = build(draft, checkpoints)
+        self._elsewhere.append(0.0)
+        try:
+            notes = build(draft, checkpoints)
+        finally:
+            elsewhere = self._elsewhere.pop()
         files = sorted(p for p in draft.rglob("*") if p.is_file())
         manifest = {
             "key": key,
             "inputs": inputs,
             "files": {str(p.relative_to(draft)): p.stat().st_size for p in files},
-            "seconds": round(time.perf_counter() - start, 3),
+            "seconds": round(time.perf_counter() - start - elsewhere, 3),
             "notes": notes,
         }
         (draft / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))

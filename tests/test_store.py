@@ -230,3 +230,18 @@ def test_who_waits_for_a_killed_process_builds_itself(tmp_path, store):
     first.wait()
     assert second.wait(timeout=60) == 0
     assert store.has("sft-0")
+
+
+def test_seconds_are_its_own_and_not_those_of_what_it_was_made_from(tmp_path):
+    store = Store(tmp_path)
+
+    def parent(folder, checkpoints):
+        time.sleep(0.2)
+
+    def child(folder, checkpoints):
+        store.make("parent-1", {}, parent)
+        time.sleep(0.05)
+
+    store.make("child-1", {}, child)
+    assert store.manifest("parent-1")["seconds"] >= 0.2
+    assert 0.05 <= store.manifest("child-1")["seconds"] < 0.15

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from algos import (
     AOT,
+    CPO,
     DPO,
     EXO,
     FDPOJS,
@@ -19,16 +20,19 @@ from algos import (
     RSO,
     SPPO,
     WPO,
+    AlphaPO,
     AOTUnpaired,
     APODown,
     APOZero,
     BradleyTerry,
+    CPOSimPO,
     DiscoPOP,
     DPONorm,
     FDPOAlpha,
     FDPOForwardKL,
     IPOMean,
     RobustDPO,
+    SimPO,
 )
 from bench.models.build import with_value_head
 from bench.models.rewards import RewardModel
@@ -173,6 +177,45 @@ def test_dpo_trainer(name, tmp_path):
         algo, data.batch(range(4), WORDS.pad_token_id, "cpu"), Models(policy(), policy(seed=1))
     )
     agree(mine, theirs(trainer, batch), factor)
+
+
+CPOS = {
+    "cpo": (CPO(beta=0.3, alpha=0.7), {"loss_type": "sigmoid", "cpo_alpha": 0.7}),
+    "simpo": (SimPO(0.3, 0.2), {"loss_type": "simpo", "simpo_gamma": 0.2, "cpo_alpha": 0.0}),
+    "cpo_simpo": (
+        CPOSimPO(0.3, 0.2, 0.7),
+        {"loss_type": "simpo", "simpo_gamma": 0.2, "cpo_alpha": 0.7},
+    ),
+    "alphapo": (
+        AlphaPO(0.3, 0.2, 0.25),
+        {"loss_type": "simpo", "simpo_gamma": 0.2, "cpo_alpha": 0.0, "alpha": 0.25},
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("name", CPOS)
+def test_cpo_trainer(name, tmp_path):
+    from datasets import Dataset
+    from trl.experimental.cpo import CPOConfig, CPOTrainer
+
+    algo, settings = CPOS[name]
+    trainer = CPOTrainer(
+        policy(),
+        CPOConfig(str(tmp_path), **SETTINGS, beta=0.3, max_length=64, **settings),
+        train_dataset=Dataset.from_list(pairs()),
+        processing_class=WORDS,
+    )
+    batch = next(iter(trainer.get_train_dataloader()))
+    sides = []
+    for side in ("chosen", "rejected"):
+        tensors = (batch[f"{side}_{x}"] for x in ("input_ids", "labels", "attention_mask"))
+        sides.append([
+            (ids[there.bool() & (label < 0)].tolist(), ids[label >= 0].tolist())
+            for ids, label, there in zip(*tensors, strict=True)
+        ])  # fmt: skip
+    data = PairRows(*sides, [1.0] * 4, [0.0] * 4).batch(range(4), WORDS.pad_token_id, "cpu")
+    agree(ours(algo, data, Models(policy())), theirs(trainer, batch))
 
 
 def test_kto_trainer(tmp_path):

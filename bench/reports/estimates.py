@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 Frames = Mapping[str, "DataFrame"]  # run id -> per-prompt table
 Answers = Mapping[str, Mapping[tuple[str, str], Mapping[str, float]]]  # run id -> by_prompt
 
-NOT_TRAINING = set(  # phases made once for all runs, or that judge
-    "tokenizer lengths sft reward_model labels samples reference_scores evaluate cell".split()
-)
 PER_PROMPT = {"win_rate": "win", "end_rate": "finished"}  # metric -> column, where names differ
 SEED = 0
 RESAMPLES = 2000
@@ -174,12 +171,7 @@ def cells(runs: Sequence[Record], answers: Answers) -> dict[str, Cell]:
     peaks = [m for r in runs if (m := r.metrics.peak.get("gold")) and m.value is not None]
     if peaks:
         found["gold_peak"] = Cell(fmean(m.value for m in peaks), n=peaks[0].n)
-    spent = [training_seconds(r) for r in runs]
-    if any(spent):
+    spent = [r.seconds["training"] for r in runs if "training" in r.seconds]
+    if spent:
         found["seconds"] = Cell(fmean(spent))
     return found
-
-
-def training_seconds(run: Record) -> float:
-    """Phases are called `stage` or `stage (choices)`."""
-    return sum(s for name, s in run.seconds.items() if name.split(" (")[0] not in NOT_TRAINING)
