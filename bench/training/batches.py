@@ -16,11 +16,6 @@ from torch import Tensor, nn
 from algos.core import (
     Critic,
     Demonstrations,
-    FromDemonstrations,
-    FromLabels,
-    FromPairs,
-    FromRankings,
-    FromRollouts,
     Labels,
     Pairs,
     Rankings,
@@ -97,8 +92,6 @@ class Batch:
 class DemonstrationBatch(Batch):
     """Responses to imitate."""
 
-    kind = FromDemonstrations
-
     def score(
         self, needs: frozenset[str], models: Models, rows: Tensor, forward: bool
     ) -> Demonstrations:
@@ -113,7 +106,6 @@ class PairBatch(Batch):
     given: Mapping[str, Tensor] = field(default_factory=dict)
     labels: Mapping[str, Tensor] = field(default_factory=dict)  # a number a pair: p_chosen, margin
     target: Tokens | None = None
-    kind = FromPairs
 
     def __len__(self) -> int:
         return len(self.tokens) // 2
@@ -141,7 +133,6 @@ class LabelBatch(Batch):
     weight: Tensor
     mismatched: Tokens
     given: Mapping[str, Tensor] = field(default_factory=dict)
-    kind = FromLabels
 
     def score(self, needs: frozenset[str], models: Models, rows: Tensor, forward: bool) -> Labels:
         extra: dict[str, Any] = {"weight": self.weight[rows]} if "weight" in needs else {}
@@ -161,7 +152,6 @@ class RankingBatch(Batch):
 
     prompt: Tensor
     given: Mapping[str, Tensor] = field(default_factory=dict)
-    kind = FromRankings
 
     def __len__(self) -> int:
         return int(self.prompt.max()) + 1
@@ -191,7 +181,6 @@ class RolloutBatch(Batch):
     finished: Tensor
     given: Mapping[str, Tensor] = field(default_factory=dict)  # token_ref_logps
     old_values: Tensor | None = None
-    kind = FromRollouts
 
     def score(self, needs: frozenset[str], models: Models, rows: Tensor, forward: bool) -> Rollouts:
         """Without `forward` the policy is still the one that sampled, so that nothing is missing."""
