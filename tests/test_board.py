@@ -503,7 +503,7 @@ def test_a_tuned_row_says_so():
 
 
 def test_what_a_seed_changes_in_the_config_does_not_part_a_row():
-    words = [{"overrides": [f"seed={s}"], "runs": f"runs{s}", "name": "dpo"} for s in (0, 1)]
+    words = [{"overrides": [f"seed={s}"], "runs": f"runs{s}", "shared_seed": s} for s in (0, 1)]
     table = only([record(seed=s, config=words[s], end={"gold": 1}) for s in (0, 1)])
     assert [r.seeds for r in table.rows] == [(0, 1)]
 

@@ -11,7 +11,9 @@ from typing import Any
 
 from .record import Base, Record, hash_of
 
-BOOKKEEPING = {"seed", "overrides", "runs", "store"}  # of a config: determine no number but by seed
+# Of a config: what determines no number of a row, or does so by its seed or by its parents, which
+# `Base` compares.
+BOOKKEEPING = {"seed", "shared_seed", "overrides", "runs", "store"}
 
 
 @dataclass(frozen=True)
