@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from errno import ENOSPC
 from pathlib import Path
 
 from .names import Unknown, check, config_folder, find_run, listing
@@ -50,6 +51,9 @@ def main(words: Sequence[str] | None = None) -> int:
 def told(error: BaseException) -> str:
     """One line. What is our own says what to do; of the rest the traceback can be asked for."""
     line = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, OSError) and error.errno == ENOSPC:
+        where = error.filename or "the disk of the store or of runs/"
+        return f"prefzoo: {where}: no space is left: make room, and the same command goes on"
     if isinstance(error, OSError) and error.strerror:
         line = f"{error.filename or 'disk'}: {error.strerror}"
     if type(error).__module__.startswith(("bench.", "algos.")):

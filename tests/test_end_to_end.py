@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from errno import ENOSPC
 from pathlib import Path
 
 import pytest
 
-from bench.__main__ import main
+from bench.__main__ import main, told
 from bench.names import config_folder, names
 from bench.reports import record as records
 
@@ -117,6 +118,14 @@ def test_unknown_names_suggest_the_closest(here, capfd, words, says):
     err = capfd.readouterr().err.strip()
     assert says in err
     assert "\n" not in err
+
+
+def test_a_full_disk_is_one_line_that_says_how_to_go_on():
+    for error in (OSError(ENOSPC, "No space left", "runs/x"), OSError(ENOSPC, "No space left")):
+        line = told(error)
+        assert "make room" in line
+        assert "\n" not in line
+    assert "runs/x" in told(OSError(ENOSPC, "No space left", "runs/x"))
 
 
 def test_help_and_configuration_import_no_torch(tmp_path):
