@@ -105,7 +105,7 @@ def judged(cell: "Cell", by: str, part: str) -> tuple[Any, dict[str, int]]:
     import pandas as pd
 
     drawn = pd.read_parquet(cell.make(samples, part=part) / "samples.parquet")
-    rows = {x.id: x for split in ("train", "validation") for x in cell.task.splits[split]}
+    rows = by_id(cell)
     dropped = {"identical answers": 0, "tied by the labeller": 0}
     couples: list[tuple[Example, Answer, Answer]] = []
     answers = [
@@ -212,7 +212,7 @@ def pair_rows(cell: "Cell", words: Any, by: str, part: str) -> "PairRows":
     from ..training.feeds import PairRows
 
     pairs = table(cell, by, part)
-    rows = {x.id: x for split in ("train", "validation") for x in cell.task.splits[split]}
+    rows = by_id(cell)
     prompts = prompt_ids(words, [rows[i].prompt for i in pairs["example"]])
     sides = [
         [(p, list(ids)) for p, ids in zip(prompts, pairs[f"{side}_ids"], strict=True)]
@@ -221,10 +221,15 @@ def pair_rows(cell: "Cell", words: Any, by: str, part: str) -> "PairRows":
     return PairRows(*sides, list(pairs["p_chosen"]), list(pairs["margin"]))
 
 
+def by_id(cell: "Cell") -> dict[str, Example]:
+    """The rows that pairs are made of."""
+    return {x.id: x for split in ("train", "validation") for x in cell.task.splits[split]}
+
+
 def taught(cell: "Cell", by: str, part: str) -> list[tuple[str, str]]:
     """(prompt, answer) of each labelled pair: what supervised training saw, else the better one."""
     pairs = table(cell, by, part)
-    rows = {x.id: x for split in ("train", "validation") for x in cell.task.splits[split]}
+    rows = by_id(cell)
     return [
         (rows[i].prompt, rows[i].demonstration or chosen)
         for i, chosen in zip(pairs["example"], pairs["chosen"], strict=True)

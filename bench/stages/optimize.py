@@ -161,12 +161,7 @@ def from_dataset(cell: "Cell", algo: Any, words: Any, device: Any) -> Any:
             encode(words, [(x.prompt, x.completion) for x in labelled]),
             [x.desirable for x in labelled],
         )
-        return Shuffled(
-            lambda some: own.batch(some, words.pad_token_id, device),
-            len(own),
-            min(responses, len(own)),
-            seed,
-        )
+        return compared(algo, own, responses, seed, words.pad_token_id, device)
     if "token_weights" in algo.needs:
         raise LookupError(
             f"{cell.config['name']} needs token_weights, from two models that like what was chosen "

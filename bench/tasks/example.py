@@ -45,9 +45,8 @@ class Task:
     version: int
     splits: Mapping[str, Sequence[Example]]  # train, validation, test; test_* are reported apart
     gold: Gold | None = None
-    label_noise: float | None = (
-        None  # τ of annotators who follow gold: P(a ≻ b) = σ((gold_a − gold_b)/τ)
-    )
+    # τ of annotators who follow gold: P(a ≻ b) = σ((gold_a − gold_b)/τ)
+    label_noise: float | None = None
     constant: str = ""  # an answer that ignores the prompt: the zero of the scale
     dropped: Mapping[str, int] = field(default_factory=dict)  # by the text filter: reason -> rows
 

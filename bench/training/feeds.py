@@ -196,16 +196,19 @@ class RankingRows:
 
 
 def compared(
-    algo: Any, pairs: PairRows, responses: int, seed: int, pad_id: int, device: Any
+    algo: Any, given: PairRows | LabelRows, responses: int, seed: int, pad_id: int, device: Any
 ) -> Shuffled:
-    """Pairs in shuffled order, as whatever the algorithm learns from, so many responses an update."""
-    match algo:
-        case FromLabels():
-            rows, a_row = pairs.as_labels(), 1
-        case FromRankings():
-            rows, a_row = pairs.as_rankings(), 2
+    """Pairs in shuffled order, as whatever the algorithm learns from, so many responses an update;
+    or labels as they are."""
+    match algo, given:
+        case _, LabelRows():
+            rows, a_row = given, 1
+        case FromLabels(), _:
+            rows, a_row = given.as_labels(), 1
+        case FromRankings(), _:
+            rows, a_row = given.as_rankings(), 2
         case _:
-            rows, a_row = pairs, 2
+            rows, a_row = given, 2
     size = min(max(1, responses // a_row), len(rows))
     return Shuffled(lambda some: rows.batch(some, pad_id, device), len(rows), size, seed)
 
