@@ -11,6 +11,7 @@ from .cal_dpo import CalDPO
 from .cdpo import CDPO
 from .chi_po import ChiPO
 from .cpo import CPO, CPOSimPO, CPOSum
+from .csft import CSFT
 from .discopop import DiscoPOP
 from .dpo import DPO
 from .dpo_norm import DPONorm
@@ -40,7 +41,7 @@ from .simpo import SimPO
 from .slic import SLiC
 from .sppo import SPPO
 from .tdpo import TDPO1, TDPO2
-from .tis_dpo import TISDPO
+from .tis_dpo import TISDPO, TISDPOAuthorsCode
 from .wpo import WPO
 
 ALGORITHMS = {
@@ -60,6 +61,7 @@ ALGORITHMS = {
     "cpo": CPO,
     "cpo_simpo": CPOSimPO,
     "cpo_sum": CPOSum,
+    "csft": CSFT,
     "discopop": DiscoPOP,
     "dpo": DPO,
     "dpo_norm": DPONorm,
@@ -97,6 +99,7 @@ ALGORITHMS = {
     "tdpo1": TDPO1,
     "tdpo2": TDPO2,
     "tis_dpo": TISDPO,
+    "tis_dpo_authors_code": TISDPOAuthorsCode,
     "wpo": WPO,
 }
 
@@ -106,6 +109,7 @@ __all__ = [
     "BCO",
     "CDPO",
     "CPO",
+    "CSFT",
     "DPO",
     "DPOP",
     "EXO",
@@ -156,4 +160,5 @@ __all__ = [
     "SFTSum",
     "SLiC",
     "SimPO",
+    "TISDPOAuthorsCode",
 ]

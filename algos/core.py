@@ -82,7 +82,7 @@ class Responses(Batch):
     token_ref_kl: PerToken = optional()  # KL(π_ref ‖ π_θ) over the vocabulary, at each token
     token_entropy: PerToken = optional()  # −Σ_v π_θ(v) log π_θ(v)
     token_collision: PerToken = optional()  # log Σ_v π_θ(v)²
-    token_weights: PerToken = optional()  # given: how much each token counts
+    token_contrast: PerToken = optional()  # given: log π₊ − log π₋ under two other models
     reward: PerResponse = optional()  # given
     win_rate: PerResponse = optional()  # given: how often it beats the reference's answers
     score: PerResponse = (
@@ -296,6 +296,7 @@ class FromLabels(ABC):
     """Learns from single responses marked good or bad."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"token_ref_logps"})
+    first_step: ClassVar[str] = ""  # why the first may not raise all good and lower all bad
 
     @abstractmethod
     def loss(self, batch: Labels, /) -> Loss: ...

@@ -40,7 +40,7 @@ def responses(at_reference: bool = False, win_rate: float = 0.5) -> Responses:
         token_ref_kl=(torch.zeros(B, T) if at_reference else torch.rand(B, T)).requires_grad_(),
         token_entropy=torch.rand(B, T),
         token_collision=-torch.rand(B, T),
-        token_weights=torch.rand(B, T),
+        token_contrast=torch.randn(B, T),
         reward=torch.randn(B),
         win_rate=torch.full((B,), win_rate),
         score=(torch.zeros(B) if at_reference else torch.randn(B)).requires_grad_(),

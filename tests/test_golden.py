@@ -354,16 +354,16 @@ def test_gae_steps_over_gaps(gamma, lam, want, gap):
         # r = (1 − e^½)/¼ and (1 − e^0.55)/¼ times 2.5: a margin of 0.845317 less 0.1
         (AlphaPO(beta=2.5, gamma=0.1, alpha=0.25), 0.388376, -0.066329, 0.055783),
         (AlphaPO(beta=2.0, gamma=1.0, alpha=0.0), 1.037488, -0.064566, 0.051653),  # SimPO
-        (TISDPO(beta=0.1), 0.403186, -0.033181, 0.033181),  # every weight 1: DPO
+        (TISDPO(beta=0.1), 0.403186, -0.033181, 0.033181),  # no contrast, every weight 1: DPO
     ],
     ids=str,
 )
 def test_pair_without_reference_or_with_weights(algo, loss, chosen, rejected):
     w, l = (tensor(x, dtype=torch.float64, requires_grad=True) for x in (-40.0, -55.0))
-    ones = torch.ones(1, T, dtype=torch.float64)
+    even = torch.zeros(1, T, dtype=torch.float64)
     pairs = Pairs(
-        chosen=response(w, -42.0, 20).replace(token_weights=ones),
-        rejected=response(l, -50.0, 25).replace(token_weights=ones),
+        chosen=response(w, -42.0, 20).replace(token_contrast=even),
+        rejected=response(l, -50.0, 25).replace(token_contrast=even),
         target=response(tensor(-40.0, dtype=torch.float64), -42.0, 20),
     )
     got = value(algo.loss(pairs))

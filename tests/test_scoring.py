@@ -197,7 +197,7 @@ def test_the_kl_to_the_reference_is_never_negative_and_zero_to_itself():
 @pytest.mark.parametrize("rows", [1, 2, 5, 100])
 def test_kl_along_is_its_definition_and_k1_sums_to_the_log_ratio(rows):
     policy, reference = tiny.llama(0), tiny.llama(1)
-    exact, k1 = kl_along(policy, reference, TOKENS, rows)
+    exact, k1 = kl_along(policy, reference, TOKENS, TOKENS, rows)
     assert exact.shape == k1.shape == TOKENS.mask.shape
     assert_close(exact[TOKENS.mask], spelt("kl", policy, reference), **CLOSE)
     assert_close(k1[TOKENS.mask], spelt("k1", policy, reference), **CLOSE)
@@ -209,7 +209,7 @@ def test_kl_along_is_its_definition_and_k1_sums_to_the_log_ratio(rows):
 
 
 def test_the_kl_of_a_model_to_itself_is_zero():
-    for numbers in kl_along(tiny.llama(), tiny.llama(), TOKENS, 2):
+    for numbers in kl_along(tiny.llama(), tiny.llama(), TOKENS, TOKENS, 2):
         assert_close(numbers, torch.zeros(TOKENS.mask.shape), rtol=0, atol=1e-6)
 
 

@@ -13,6 +13,7 @@ from bench.models.tokens import load_tokenizer, prompt_ids
 from bench.names import config_folder
 from bench.stages import (
     candidates,
+    contrast,
     evaluate,
     labels,
     lengths,
@@ -31,6 +32,7 @@ from tests import tiny
 from tests.test_end_to_end import SMALL
 
 WORDS = ["algo=ppo", *SMALL, "budget.updates=2", "model.optimization.lr=3e-4"]
+WORDS += ["+feed.contrast={_target_: algos.DPO, beta: 0.1}"]  # as a recipe of TIS-DPO has it
 STAGES = [  # in the order in which they are made
     (tokenizer, {}),
     (lengths, {}),
@@ -39,6 +41,7 @@ STAGES = [  # in the order in which they are made
     (labels, {"by": "dataset", "part": "train"}),
     (reward_model, {"by": "dataset", "part": "train"}),
     (reference_scores, {"by": "dataset", "part": "train"}),
+    (contrast, {"by": "dataset"}),
     (optimize, {}),
     (candidates, {}),
     (evaluate, {"who": "end"}),
@@ -121,6 +124,7 @@ PINNED = {
     "labels": (1, -55.150000000000006),
     "reward_model": (2, 0.05588973269210522),
     "reference_scores": (1, -4720.0458984375),
+    "contrast": (1, 5.8085103034973145),
     "optimize": (2, 0.06679292768239975),
     "candidates": (1, 34.0546875),
     "evaluate": (2, -1.2650421177968383),
@@ -139,8 +143,8 @@ def summary(made: Cell, stage, choice) -> float:
             return float(pd.read_parquet(folder / "log.parquet")["loss"].iloc[-1])
         case "reward_model":
             return made.notes(stage, **choice)["scale"]
-        case "reference_scores":
-            return float(load_file(folder / stage.FILE)["chosen"].sum())
+        case "reference_scores" | "contrast":
+            return float(load_file(folder / reference_scores.FILE)["chosen"].sum())
         case "samples" | "candidates":
             table = pd.read_parquet(folder / f"{stage.__name__.rpartition('.')[2]}.parquet")
             return float(table["ids"].map(len).mean())

@@ -34,7 +34,19 @@ def load_policy(path: str | Path) -> nn.Module:
     from transformers import AutoModelForCausalLM
 
     without_bars()
-    return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+    return muted(AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval())
+
+
+def muted(policy: nn.Module) -> nn.Module:
+    """Tokens of `generation_config.suppress_tokens` have no share in what the policy says."""
+    if silent := policy.generation_config.suppress_tokens:
+
+        def silence(head: nn.Module, hidden: Any, logits: torch.Tensor) -> torch.Tensor:
+            columns = torch.tensor(silent, device=logits.device)
+            return logits.index_fill(-1, columns, torch.finfo(logits.dtype).min)
+
+        policy.get_output_embeddings().register_forward_hook(silence)
+    return policy
 
 
 def load_values(path: str | Path) -> nn.Module:

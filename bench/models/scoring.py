@@ -112,16 +112,22 @@ def reference_logps(model: nn.Module, tokens: Tokens, rows: int) -> Tensor:
 
 @torch.no_grad()
 def kl_along(
-    policy: nn.Module, reference: nn.Module, tokens: Tokens, rows: int
+    policy: nn.Module, reference: nn.Module, tokens: Tokens, theirs: Tokens, rows: int
 ) -> tuple[Tensor, Tensor]:
     """(exact KL, k1): KL(π_θ ‖ π_ref) over the whole vocabulary at every response token, and
-    log π_θ − log π_ref of that token; nats, Float[B, T] each, zero behind the response."""
+    log π_θ − log π_ref of that token; nats, Float[B, T] each, zero behind the response.
+
+    `theirs` are the same responses, behind prompts as the reference reads them. Of two vocabularies one
+    begins with the other, and what is in the longer alone is never said.
+    """
     exact, k1 = [], []
-    for part in in_parts(tokens, rows):
-        mask, targets = part.mask, part.targets[part.mask][:, None]
-        ours, theirs = response_logps(policy, part), response_logps(reference, part)
-        exact.append(spread((ours.exp() * (ours - theirs)).sum(-1), mask))
-        k1.append(spread((ours - theirs).gather(1, targets).squeeze(1), mask))
+    for ours, others in zip(in_parts(tokens, rows), in_parts(theirs, rows), strict=True):
+        mask, targets = ours.mask, ours.targets[ours.mask][:, None]
+        p, q = response_logps(policy, ours), response_logps(reference, others)
+        shared = min(p.shape[-1], q.shape[-1])
+        p, q = p[:, :shared], q[:, :shared]
+        exact.append(spread((p.exp() * (p - q)).sum(-1), mask))
+        k1.append(spread((p - q).gather(1, targets).squeeze(1), mask))
     return torch.cat(exact), torch.cat(k1)
 
 

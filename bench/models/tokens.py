@@ -66,11 +66,11 @@ def with_bos(core: Any, **more: str) -> Any:
     )
 
 
-def load_tokenizer(path: str | Path) -> Any:
+def load_tokenizer(path: str | Path, **more: Any) -> Any:
     """A tokenizer that can pad: where it has no pad token, EOS stands in (and is masked)."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(path)
+    tokenizer = AutoTokenizer.from_pretrained(path, **more)
     if tokenizer.eos_token_id is None:
         raise LookupError(f"the tokenizer of {path} has no EOS token, so no response could end")
     if tokenizer.pad_token_id is None:
@@ -79,9 +79,14 @@ def load_tokenizer(path: str | Path) -> Any:
 
 
 def prompt_ids(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
-    """With whatever the tokenizer puts in front of a text (BOS or nothing), and no EOS behind."""
+    """With whatever the tokenizer puts in front of a text (BOS or nothing), and no EOS behind, but the
+    `control_token` of a tokenizer that has one (models.control)."""
     rows = tokenizer(list(prompts)).input_ids if prompts else []
-    return [row[:-1] if row and row[-1] == tokenizer.eos_token_id else row for row in rows]
+    control = getattr(tokenizer, "control_token_id", None)
+    behind = [] if control is None else [control]
+    return [
+        (row[:-1] if row and row[-1] == tokenizer.eos_token_id else row) + behind for row in rows
+    ]
 
 
 def response_ids(tokenizer: Any, responses: Sequence[str]) -> list[list[int]]:

@@ -105,9 +105,12 @@ def build(cell: "Cell", folder: Path, checkpoints: Path, who: str) -> dict[str, 
         elif who.startswith("best_of"):
             answers = best_of(cell, who, examples)
         else:
-            drawn = sampled(cell, who, examples, words)
+            asked = load_tokenizer(
+                policy_of(cell, who)
+            )  # the policy's own may put more into prompts
+            drawn = sampled(cell, who, examples, asked)
             answers = answers_of(words, drawn)
-            for name, column in divergence(cell, who, examples, words, drawn).items():
+            for name, column in divergence(cell, who, examples, asked, drawn).items():
                 table[name] = column
         table["response"] = [a.text for a in answers]
         table["finished"] = [a.finished for a in answers]
@@ -175,15 +178,19 @@ def divergence(
     from ..models.build import load_policy
     from ..models.sampling import Decoding, draw
     from ..models.scoring import kl_along
-    from ..models.tokens import Tokens
+    from ..models.tokens import Tokens, load_tokenizer, prompt_ids
 
     policy, reference = load_policy(policy_of(cell, who)), load_policy(cell.make(sft))
     plain = Decoding(max_new_tokens=cell.config["task"]["response_tokens"])
+    prompts = [x.prompt for x in examples]
     if decoding_of(cell) != plain:
-        prompts = [x.prompt for x in examples]
         drawn = draw(policy, words, prompts, plain, 2_000 + cell.config["seed"])
-    tokens = Tokens.collate(drawn.rows, words.pad_token_id)
-    exact, k1 = kl_along(policy, reference, tokens, cell.config["model"]["micro_batch"])
+    theirs = prompt_ids(load_tokenizer(cell.make(tokenizer)), prompts)
+    tokens, others = (
+        Tokens.collate(list(zip(asked, drawn.ids, strict=True)), words.pad_token_id)
+        for asked in (drawn.prompts, theirs)
+    )
+    exact, k1 = kl_along(policy, reference, tokens, others, cell.config["model"]["micro_batch"])
     total = exact.sum(-1)
     return {
         "kl": total.numpy(),

@@ -11,10 +11,11 @@ import numpy as np
 from ..feedback import gold, rouge
 from ..feedback.answer import Answer, answers_of
 from ..tasks.example import Example
-from . import labels, reference_scores, reward_model, samples, sft, tokenizer
+from . import contrast, labels, reference_scores, reward_model, samples, sft, tokenizer
 
 if TYPE_CHECKING:
     from ..training.batches import Models
+    from ..training.feeds import PairRows
     from .cell import Cell
 
 VERSION = 2
@@ -40,6 +41,8 @@ def inputs(cell: "Cell") -> dict[str, Any]:
         found["labels"] = cell.key(labels, by=by, part="train")
         if uses_cache(cell):
             found["reference_scores"] = cell.key(reference_scores, by=by, part="train")
+        if "contrast" in config["feed"]:
+            found["contrast"] = cell.key(contrast, by=by)
     elif config["feed"]["name"] == "online":
         found["reward"] = config["feedback"]["reward"]
         if config["feedback"]["reward"] == "reward_model":
@@ -60,6 +63,7 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     from hydra.utils import instantiate
 
     from ..models import build as models
+    from ..models.control import controlled
     from ..models.tokens import load_tokenizer
     from ..training.batches import Models
     from ..training.loop import Optimization, train
@@ -69,7 +73,10 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     words = load_tokenizer(cell.make(tokenizer))
     accelerator = Accelerator()
     device = accelerator.device
-    policy = accelerator.prepare_model(models.load_policy(cell.make(sft)))
+    policy = models.load_policy(cell.make(sft))
+    if control := spec["feed"].get("control"):
+        words = controlled(policy, cell.make(tokenizer), seed=spec["seed"], **control)
+    policy = accelerator.prepare_model(policy)
     base = models.load_policy(cell.make(sft)).to(device).requires_grad_(False)
     reference, following = referred_to(cell.config["reference"], base)
     critic = None
@@ -157,33 +164,33 @@ def from_dataset(cell: "Cell", algo: Any, words: Any, device: Any) -> Any:
         )
     labelled = [x for x in cell.examples("train") if x.desirable is not None]
     if isinstance(algo, FromLabels) and labelled:  # the task's own labels: no need to make any
-        own = LabelRows(
+        given = LabelRows(
             encode(words, [(x.prompt, x.completion) for x in labelled]),
             [x.desirable for x in labelled],
         )
-        return compared(algo, own, responses, seed, words.pad_token_id, device)
-    if "token_weights" in algo.needs:
-        raise LookupError(
-            f"{cell.config['name']} needs token_weights, from two models that like what was chosen "
-            "and what was rejected: no task and no feed gives them yet"
-        )
+    else:
+        given = pairs_for(cell, algo, words)
+    if control := cell.config["feed"].get("control"):
+        given = given if isinstance(given, LabelRows) else given.as_labels()
+        given = given.told(words.convert_tokens_to_ids(control["bad"]))
+    return compared(algo, given, responses, seed, words.pad_token_id, device)
+
+
+def pairs_for(cell: "Cell", algo: Any, words: Any) -> "PairRows":
+    """The labelled pairs with all that the algorithm needs to know of them beforehand."""
+    from ..training.feeds import encode
+
     by = labels.labeller(cell)
     pairs = labels.pair_rows(cell, words, by, "train")
     if uses_cache(cell):
-        folder = cell.make(reference_scores, by=by, part="train")
-        pairs = replace(
-            pairs,
-            chosen_ref_logps=reference_scores.load(
-                folder, "chosen", [len(r) for _, r in pairs.chosen]
-            ),
-            rejected_ref_logps=reference_scores.load(
-                folder, "rejected", [len(r) for _, r in pairs.rejected]
-            ),
-        )
+        known = reference_scores.load(cell.make(reference_scores, by=by, part="train"), pairs)
+        pairs = replace(pairs, chosen_ref_logps=known[0], rejected_ref_logps=known[1])
+    if "contrast" in cell.config["feed"]:
+        known = reference_scores.load(cell.make(contrast, by=by), pairs)
+        pairs = replace(pairs, chosen_contrast=known[0], rejected_contrast=known[1])
     if "target" in algo.needs:  # what supervised training saw, else the better answer
-        taught = labels.taught(cell, by, "train")
-        pairs = replace(pairs, target=encode(words, taught))
-    return compared(algo, pairs, responses, seed, words.pad_token_id, device)
+        pairs = replace(pairs, target=encode(words, labels.taught(cell, by, "train")))
+    return pairs
 
 
 def online(cell: "Cell", algo: Any, words: Any, device: Any) -> Any:
@@ -250,11 +257,14 @@ def validation(cell: "Cell", words: Any, base: Any) -> Callable[["Models"], Mapp
     held-out reward model), exact KL to the SFT model in nats a response, length, end rate."""
     from ..models.sampling import Decoding, draw
     from ..models.scoring import kl_along
-    from ..models.tokens import Tokens
+    from ..models.tokens import Tokens, load_tokenizer, prompt_ids
 
     config = cell.config
     examples = cell.examples("validation")[: config["budget"]["validation"]]
     prompts = [x.prompt for x in examples]
+    theirs = prompt_ids(
+        load_tokenizer(cell.make(tokenizer)), prompts
+    )  # as the SFT model reads them
     decoding = Decoding(max_new_tokens=config["task"]["response_tokens"])
     device = next(base.parameters()).device
     judge = None
@@ -264,8 +274,11 @@ def validation(cell: "Cell", words: Any, base: Any) -> Callable[["Models"], Mapp
 
     def validate(models: "Models") -> Mapping[str, float]:
         drawn = draw(models.policy, words, prompts, decoding, config["seed"] + 17)
-        tokens = Tokens.collate(drawn.rows, words.pad_token_id).to(device)
-        exact, _ = kl_along(models.policy, base, tokens, config["model"]["micro_batch"])
+        ours, others = (
+            Tokens.collate(list(zip(asked, drawn.ids, strict=True)), words.pad_token_id).to(device)
+            for asked in (drawn.prompts, theirs)
+        )
+        exact, _ = kl_along(models.policy, base, ours, others, config["model"]["micro_batch"])
         found = {
             "kl": exact.sum(-1).mean().item(),
             "length": float(np.mean([len(ids) for ids in drawn.ids])),

@@ -6,6 +6,13 @@ from typing import TYPE_CHECKING, Any
 from . import labels, sft, tokenizer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor, nn
+
+    from ..training.batches import Row
+    from ..training.feeds import PairRows
+    from ..training.progress import Bar
     from .cell import Cell
 
 VERSION = 1
@@ -18,34 +25,49 @@ def inputs(cell: "Cell", by: str, part: str) -> dict[str, Any]:
 
 def build(cell: "Cell", folder: Path, checkpoints: Path, by: str, part: str) -> dict[str, Any]:
     """chosen, rejected: Float[sum of lengths], responses one after the other."""
-    import torch
     from accelerate import Accelerator
     from safetensors.torch import save_file
 
     from ..models.build import load_policy
-    from ..models.scoring import reference_logps
-    from ..models.tokens import Tokens, load_tokenizer
+    from ..models.tokens import load_tokenizer
 
     words = load_tokenizer(cell.make(tokenizer))
-    device = Accelerator().device
-    reference = load_policy(cell.make(sft)).to(device)
+    reference = load_policy(cell.make(sft)).to(Accelerator().device)
     pairs = labels.pair_rows(cell, words, by, part)
-    micro = cell.config["model"]["micro_batch"]
-    flat = {}
     with cell.display.stage(f"reference scores ({by}, {part})", 2 * len(pairs)) as bar:
-        for side in ("chosen", "rejected"):
-            rows, found = getattr(pairs, side), []
-            for i in range(0, len(rows), micro):
-                tokens = Tokens.collate(rows[i : i + micro], words.pad_token_id).to(device)
-                found.append(reference_logps(reference, tokens, micro)[tokens.mask].cpu())
-                bar.advance(len(tokens))
-            flat[side] = torch.cat(found)
+        micro = cell.config["model"]["micro_batch"]
+        flat = {
+            side: logps(reference, getattr(pairs, side), words.pad_token_id, micro, bar)
+            for side in ("chosen", "rejected")
+        }
     save_file(flat, folder / FILE)
     return {"tokens": int(sum(map(len, flat.values())))}
 
 
-def load(folder: Path, side: str, lengths: list[int]) -> list[Any]:
-    """One tensor a response."""
+def logps(
+    model: "nn.Module", rows: "Sequence[Row]", pad_id: int, micro: int, bar: "Bar"
+) -> "Tensor":
+    """log π of every response token, responses one after the other: Float[sum of lengths]."""
+    import torch
+
+    from ..models.scoring import reference_logps
+    from ..models.tokens import Tokens
+
+    device, found = next(model.parameters()).device, []
+    for i in range(0, len(rows), micro):
+        tokens = Tokens.collate(rows[i : i + micro], pad_id).to(device)
+        found.append(reference_logps(model, tokens, micro)[tokens.mask].cpu())
+        bar.advance(len(tokens))
+    return torch.cat(found)
+
+
+def load(folder: Path, pairs: "PairRows") -> tuple[list[Any], list[Any]]:
+    """Of chosen and of rejected responses: one tensor a response."""
     from safetensors.torch import load_file
 
-    return list(load_file(folder / FILE)[side].split(lengths))
+    flat = load_file(folder / FILE)
+    chosen, rejected = (
+        list(flat[side].split([len(response) for _, response in getattr(pairs, side)]))
+        for side in ("chosen", "rejected")
+    )
+    return chosen, rejected

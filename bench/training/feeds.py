@@ -1,7 +1,7 @@
 """Where batches come from: rows of a data set in shuffled order, or samples of the policy itself."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -75,8 +75,8 @@ class PairRows:
     chosen_ref_logps: Sequence[Sequence[float]] | None = None
     rejected_ref_logps: Sequence[Sequence[float]] | None = None
     target: Sequence[Row] | None = None  # a third response to each prompt, to imitate
-    chosen_weights: Sequence[Sequence[float]] | None = None  # of tokens
-    rejected_weights: Sequence[Sequence[float]] | None = None
+    chosen_contrast: Sequence[Sequence[float]] | None = None  # of tokens, under two other models
+    rejected_contrast: Sequence[Sequence[float]] | None = None
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -90,10 +90,10 @@ class PairRows:
             known = [self.chosen_ref_logps[i] for i in some]
             known += [self.rejected_ref_logps[i] for i in some]
             given["token_ref_logps"] = ragged(known, tokens.width)
-        if self.chosen_weights is not None:
-            weights = [self.chosen_weights[i] for i in some]
-            weights += [self.rejected_weights[i] for i in some]
-            given["token_weights"] = ragged(weights, tokens.width)
+        if self.chosen_contrast is not None:
+            contrast = [self.chosen_contrast[i] for i in some]
+            contrast += [self.rejected_contrast[i] for i in some]
+            given["token_contrast"] = ragged(contrast, tokens.width)
         labels = {
             "p_chosen": torch.tensor([float(self.p_chosen[i]) for i in some]),
             "margin": torch.tensor([float(self.margin[i]) for i in some]),
@@ -140,6 +140,14 @@ class LabelRows:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def told(self, bad: int) -> "LabelRows":
+        """Prompts end with the control token of good answers; here those of bad answers with theirs."""
+        rows = [
+            (prompt if wanted else [*prompt[:-1], bad], response)
+            for (prompt, response), wanted in zip(self.rows, self.desirable, strict=True)
+        ]
+        return replace(self, rows=rows)
 
     def batch(self, some: Sequence[int], pad_id: int, device: Any) -> LabelBatch:
         rows = [self.rows[i] for i in some]
