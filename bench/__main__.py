@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from errno import ENOSPC
 from pathlib import Path
 
+from .cite import cite
 from .names import Unknown, check, config_folder, find_run, listing
 
 HELP = """\
@@ -18,6 +19,7 @@ prefzoo: preference-optimization algorithms, and the bench that compares them fa
   python -m bench algo=dpo task=local task.path=FILE_OR_FOLDER   your own data
 
   prefzoo list [algos|tasks|models|feedback|...]  what there is, a line each
+  prefzoo cite dpo tdpo2                          the papers of recipes as BibTeX; all without names
   prefzoo board [FOLDER]                          the table of the records in runs/ (or FOLDER)
   prefzoo sample RUN PROMPT                       what a trained policy answers
   prefzoo tune algo=NAME [lr=1e-4,3e-4,...]       choose a learning rate on validation
@@ -133,6 +135,11 @@ def list_what(words: list[str]) -> int:
     return 0
 
 
+def print_citations(words: list[str]) -> int:
+    print(cite(config_folder(), words), end="")
+    return 0
+
+
 def show_board(words: list[str]) -> int:
     from rich.console import Console
 
@@ -176,6 +183,7 @@ def publish(words: list[str]) -> int:
 
 VERBS = {
     "list": list_what,
+    "cite": print_citations,
     "board": show_board,
     "sample": answer,
     "tune": tune,

@@ -4,8 +4,11 @@ import ast
 import difflib
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+ALGOS = Path(__file__).resolve().parents[1] / "algos"
 TOP = (
     "seed",
     "shared_seed",
@@ -20,6 +23,16 @@ PLURALS = {"algo": "algos", "task": "tasks", "model": "models"}
 
 class Unknown(LookupError):
     """A name that nothing has; says which one is closest."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is said of a recipe in its file and in the module of its loss; "" where nothing is."""
+
+    name: str
+    loss: str
+    learns_from: str
+    papers: tuple[str, ...]  # addresses, the recipe's own before those of its loss
 
 
 def config_folder() -> Path:
@@ -43,6 +56,11 @@ def names(group: str, folders: Sequence[Path]) -> list[str]:
     return sorted({p.stem for f in folders for p in (f / group).glob("*.yaml")})
 
 
+def closest(name: str, known: Sequence[str]) -> str:
+    """The one of some names that is spelt most like this one."""
+    return difflib.get_close_matches(name, known, 1, 0.0)[0]
+
+
 def check(words: Sequence[str], conf: Path) -> None:
     """Every `group=name` on the command line is known, or one line says what is closest."""
     folders = [conf, *own_folders(words)]
@@ -52,15 +70,14 @@ def check(words: Sequence[str], conf: Path) -> None:
         if not sep or word.startswith("-") or "." in group or "/" in group or group in TOP:
             continue
         if group not in groups:
-            close = difflib.get_close_matches(group, [*groups, *TOP], 1, 0.0)
-            raise Unknown(f"there is no setting {group!r}: did you mean {close[0]}={value}?")
+            close = closest(group, [*groups, *TOP])
+            raise Unknown(f"there is no setting {group!r}: did you mean {close}={value}?")
         known = names(group, folders)
         for name in value.split(","):
             if name in known or name in ("null", "") or set(name) & set("()*${}"):
                 continue
-            close = difflib.get_close_matches(name, known, 1, 0.0)
             raise Unknown(
-                f"there is no {group} {name!r}: did you mean {group}={close[0]}? "
+                f"there is no {group} {name!r}: did you mean {group}={closest(name, known)}? "
                 f"`prefzoo list {PLURALS.get(group, group)}` shows all {len(known)}"
             )
 
@@ -71,12 +88,13 @@ def listing(conf: Path, what: str) -> str:
     known = names(group, [conf])
     if not known:
         every = [PLURALS.get(p.name, p.name) for p in sorted(conf.iterdir()) if p.is_dir()]
-        close = difflib.get_close_matches(what, every, 1, 0.0)
         raise Unknown(
-            f"nothing is listed under {what!r}: did you mean {close[0]}? ({' '.join(every)})"
+            f"nothing is listed under {what!r}: did you mean {closest(what, every)}? "
+            f"({' '.join(every)})"
         )
     if group == "algo":
-        rows = [recipe(conf / "algo" / f"{name}.yaml") for name in known]
+        found = [recipe(conf / "algo" / f"{name}.yaml") for name in known]
+        rows = [(r.name, r.loss, r.learns_from, (*r.papers, "")[0]) for r in found]
     else:
         rows = [(name, comment((conf / group / f"{name}.yaml").read_text())) for name in known]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
@@ -87,32 +105,46 @@ def listing(conf: Path, what: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def remarks(yaml: str) -> str:
+    """A file's comment, on one line."""
+    return " ".join(re.findall(r"^# (?!@package)(.*)$", yaml, re.MULTILINE))
+
+
 def comment(yaml: str) -> str:
     """The first sentence of a file's comment."""
-    said = " ".join(re.findall(r"^# (?!@package)(.*)$", yaml, re.MULTILINE))
-    return said.partition(". ")[0].rstrip(".")
+    return remarks(yaml).partition(". ")[0].rstrip(".")
 
 
-def recipe(path: Path) -> tuple[str, str, str, str]:
-    """(recipe, loss class, what it learns from, paper)."""
+def papers(text: str) -> list[str]:
+    """The addresses in a text, but for those of code."""
+    return re.findall(r"https?://(?!github\.com/)[^\s,;()]*\w", text)
+
+
+def recipe(path: Path) -> Recipe:
+    """Read, not imported."""
     yaml = path.read_text()
     target = re.search(r"_target_: (\S+)", yaml)
-    if target is None:
-        return path.stem, "", "", ""
-    package, _, name = target[1].rpartition(".")
-    if package != "algos":
-        return path.stem, name, "", ""
-    for source in sorted((Path(__file__).resolve().parents[1] / "algos").glob("*.py")):
+    package, _, loss = target[1].rpartition(".") if target else ("", "", "")
+    learns_from, said = losses().get(loss, ("", "")) if package == "algos" else ("", "")
+    cited = dict.fromkeys([*papers(remarks(yaml)), *papers(said)])
+    return Recipe(path.stem, loss, learns_from, tuple(cited))
+
+
+@cache
+def losses() -> dict[str, tuple[str, str]]:
+    """What each loss class of the zoo learns from, and the docstring of its module."""
+    found = {}
+    for source in sorted(ALGOS.glob("*.py")):
         module = ast.parse(source.read_text())
         for node in module.body:
-            if isinstance(node, ast.ClassDef) and node.name == name:
-                base = next(b.id for b in node.bases if isinstance(b, ast.Name))
-                papers = re.findall(
-                    r"https://arxiv.org/abs/\S+?(?=[,\s])", ast.get_docstring(module) or ""
-                )
-                own = re.findall(r"https://arxiv.org/abs/\S+", yaml)
-                return path.stem, name, base.removeprefix("From").lower(), (own or papers)[0]
-    return path.stem, name, "", ""
+            if isinstance(node, ast.ClassDef):
+                base = next((b.id for b in node.bases if isinstance(b, ast.Name)), "")
+                if base.startswith("From"):
+                    found[node.name] = (
+                        base.removeprefix("From").lower(),
+                        ast.get_docstring(module) or "",
+                    )
+    return found
 
 
 def find_run(name: str, folder: Path) -> Path:
@@ -131,7 +163,5 @@ def find_run(name: str, folder: Path) -> Path:
         raise Unknown(
             f"{name!r} is the beginning of {', '.join(p.stem for p in matching)}: say more"
         )
-    close = difflib.get_close_matches(name, [p.stem for p in found], 1, 0.0)
-    raise Unknown(
-        f"there is no run {name!r}: did you mean {close[0]}? (`prefzoo board` shows runs)"
-    )
+    close = closest(name, [p.stem for p in found])
+    raise Unknown(f"there is no run {name!r}: did you mean {close}? (`prefzoo board` shows runs)")

@@ -108,6 +108,7 @@ def test_a_failed_cell_says_why_and_the_others_go_on(here, capfd):
         (["task=digets", "algo=dpo"], "did you mean task=digest?"),
         (["algoo=dpo", "algo=dpo"], "did you mean algo=dpo?"),
         (["list", "algoz"], "did you mean algos?"),
+        (["cite", "dpo", "tdpo3"], "did you mean tdpo2?"),
         (["sample", "nothing", "hello"], "run `python -m bench` first"),
         (["board"], "run `python -m bench` first"),
     ],
@@ -136,6 +137,7 @@ def test_help_and_configuration_import_no_torch(tmp_path):
         (["--help"], {"torch", "hydra", "pandas"}),
         (["algo=dpo", "--cfg", "job"], {"torch", "transformers"}),
         (["list", "algos"], {"torch", "hydra"}),
+        (["cite"], {"torch", "hydra", "pandas"}),
     ]:
         done = subprocess.run(
             [sys.executable, "-c", script.format(words=words, heavy=heavy)],

@@ -13,6 +13,7 @@ from bench.names import (
     listing,
     names,
     own_folders,
+    papers,
 )
 
 
@@ -81,6 +82,17 @@ def test_the_package_header_is_no_comment():
     assert comment("# @package _global_\n# First. Second.\na: 1\n# Later") == "First"
     assert comment("# One thought\n# on two lines.\n") == "One thought on two lines"
     assert comment("a: 1\n") == ""
+
+
+def test_papers_are_the_addresses_that_are_not_of_code():
+    text = """Ann et al., 2023, https://arxiv.org/abs/2305.18290, eq. 7 (see http://b.org/c.pdf).
+    Code: https://github.com/ann/dpo (f8b8c0f, trainers.py)
+    As at https://arxiv.org/abs/2310.12036."""
+    assert papers(text) == [
+        "https://arxiv.org/abs/2305.18290",
+        "http://b.org/c.pdf",
+        "https://arxiv.org/abs/2310.12036",
+    ]
 
 
 # -- words of the command line
