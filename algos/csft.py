@@ -1,6 +1,6 @@
 """Conditional supervised fine-tuning (CSFT): imitate everything, told what is good.
 
-Korbak et al., 2023, https://arxiv.org/abs/2302.08582, section 3
+Korbak et al., 2023, https://arxiv.org/abs/2302.08582: conditional training
 Code: https://github.com/ContextualAI/HALOs (4831988, config/loss/csft.yaml, train/dataloader.py)
 
 Departures from that code: the control token, <|good|> or <|bad|>, ends the prompt, as it does there when
