@@ -32,6 +32,7 @@ class Recipe:
     name: str
     loss: str
     learns_from: str
+    needs: tuple[str, ...]  # what else it reads of a batch
     papers: tuple[str, ...]  # addresses, the recipe's own before those of its loss
 
 
@@ -83,7 +84,7 @@ def check(words: Sequence[str], conf: Path) -> None:
 
 
 def listing(conf: Path, what: str) -> str:
-    """A line each: for recipes the loss, what it learns from and its paper; else the first comment."""
+    """A line each: for recipes the loss, what it learns from, what else it reads and its paper; else the first comment."""
     group = {plural: name for name, plural in PLURALS.items()}.get(what, what)
     known = names(group, [conf])
     if not known:
@@ -94,7 +95,9 @@ def listing(conf: Path, what: str) -> str:
         )
     if group == "algo":
         found = [recipe(conf / "algo" / f"{name}.yaml") for name in known]
-        rows = [(r.name, r.loss, r.learns_from, (*r.papers, "")[0]) for r in found]
+        rows = [
+            (r.name, r.loss, r.learns_from, " ".join(r.needs), (*r.papers, "")[0]) for r in found
+        ]
     else:
         rows = [(name, comment((conf / group / f"{name}.yaml").read_text())) for name in known]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
@@ -125,26 +128,42 @@ def recipe(path: Path) -> Recipe:
     yaml = path.read_text()
     target = re.search(r"_target_: (\S+)", yaml)
     package, _, loss = target[1].rpartition(".") if target else ("", "", "")
-    learns_from, said = losses().get(loss, ("", "")) if package == "algos" else ("", "")
+    if package != "algos" or loss not in classes():
+        return Recipe(path.stem, loss, "", (), tuple(papers(remarks(yaml))))
+    node, said = classes()[loss]
+    reads = needs(node, "needs") | needs(node, "credit_needs")
     cited = dict.fromkeys([*papers(remarks(yaml)), *papers(said)])
-    return Recipe(path.stem, loss, learns_from, tuple(cited))
+    return Recipe(
+        path.stem, loss, base(node).removeprefix("From").lower(), tuple(sorted(reads)), tuple(cited)
+    )
 
 
 @cache
-def losses() -> dict[str, tuple[str, str]]:
-    """What each loss class of the zoo learns from, and the docstring of its module."""
+def classes() -> dict[str, tuple[ast.ClassDef, str]]:
+    """The classes of the zoo, each with the docstring of its module."""
     found = {}
     for source in sorted(ALGOS.glob("*.py")):
         module = ast.parse(source.read_text())
-        for node in module.body:
-            if isinstance(node, ast.ClassDef):
-                base = next((b.id for b in node.bases if isinstance(b, ast.Name)), "")
-                if base.startswith("From"):
-                    found[node.name] = (
-                        base.removeprefix("From").lower(),
-                        ast.get_docstring(module) or "",
-                    )
+        nodes = [node for node in module.body if isinstance(node, ast.ClassDef)]
+        found |= {node.name: (node, ast.get_docstring(module) or "") for node in nodes}
     return found
+
+
+def base(node: ast.ClassDef) -> str:
+    """The first class that a class inherits from."""
+    return next((b.id for b in node.bases if isinstance(b, ast.Name)), "")
+
+
+def needs(node: ast.ClassDef, name: str) -> set[str]:
+    """The strings that a class gives to `name`, with those of its base where it builds on them."""
+    above = needs(classes()[base(node)][0], name) if base(node) in classes() else set()
+    for line in node.body:
+        at = line.targets[0] if isinstance(line, ast.Assign) else getattr(line, "target", None)
+        if isinstance(at, ast.Name) and at.id == name:
+            parts = list(ast.walk(line.value))
+            own = {x.value for x in parts if isinstance(x, ast.Constant)}
+            return own | (above if any(isinstance(x, ast.Attribute) for x in parts) else set())
+    return above
 
 
 def find_run(name: str, folder: Path) -> Path:

@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 
 import algos
 from algos import ALGORITHMS
+from bench.names import recipe
 
 ROOT = Path(__file__).parents[1]
 RECIPES = {path.stem: path.read_text() for path in sorted((ROOT / "conf/algo").glob("*.yaml"))}
@@ -38,6 +39,13 @@ def test_recipe_builds_a_loss(name):
         assert algo == ALGORITHMS[name](), "the class and its recipe have the same defaults"
     else:
         assert RECIPES[name].count("# ") > 1, "say what differs from the loss's own recipe"
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_list_says_what_a_loss_reads(name):
+    cls, said = ALGORITHMS[name], recipe(ROOT / f"conf/algo/{name}.yaml")
+    assert set(said.needs) == cls.needs | getattr(cls, "credit_needs", frozenset())
+    assert said.loss == cls.__name__
 
 
 @pytest.mark.parametrize("cls", ALGORITHMS.values())

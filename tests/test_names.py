@@ -49,11 +49,11 @@ def told(call, *args) -> str:
 # -- listing
 
 
-def test_a_recipe_is_listed_with_its_loss_its_data_and_its_paper(conf):
+def test_a_recipe_is_listed_with_its_loss_its_data_its_needs_and_its_paper(conf):
     lines = listing(conf, "algos").splitlines()
     assert [line.split() for line in lines] == [
-        ["dpo", "DPO", "pairs", "https://arxiv.org/abs/2305.18290"],
-        ["dpo_hot", "DPO", "pairs", "https://arxiv.org/abs/1234.56789"],
+        ["dpo", "DPO", "pairs", "token_ref_logps", "https://arxiv.org/abs/2305.18290"],
+        ["dpo_hot", "DPO", "pairs", "token_ref_logps", "https://arxiv.org/abs/1234.56789"],
         ["mine", "Mine"],
         ["plain"],
     ]
