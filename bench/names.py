@@ -84,7 +84,7 @@ def check(words: Sequence[str], conf: Path) -> None:
 
 
 def listing(conf: Path, what: str) -> str:
-    """A line each: for recipes the loss, what it learns from, what else it reads and its paper; else the first comment."""
+    """A line each: of recipes the loss, what it learns from and needs, its paper; else the comment."""
     group = {plural: name for name, plural in PLURALS.items()}.get(what, what)
     known = names(group, [conf])
     if not known:

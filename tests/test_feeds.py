@@ -1,5 +1,7 @@
 """Pairs as whatever an algorithm learns from: pairs, single labels, rankings of two."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -53,6 +55,11 @@ def test_pairs_as_labels_are_wanted_and_not():
     assert_close(batch.given["token_ref_logps"][0], torch.where(mask[0], -2.0, 0.0))
     assert_close(batch.given["token_ref_logps"][1], torch.where(mask[1], -1.0, 0.0))
     assert batch.weight.tolist() == [1.0, 1.0]
+
+
+def test_labels_weigh_what_they_are_said_to():
+    rows = replace(PAIRS.as_labels(), weight=[float(i) for i in range(2 * COUNT)])
+    assert rows.batch([3, 0], tiny.PAD, "cpu").weight.tolist() == [3.0, 0.0]
 
 
 def test_a_mismatched_response_answers_another_prompt():

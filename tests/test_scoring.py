@@ -221,3 +221,11 @@ def test_it_does_not_matter_how_many_rows_are_scored_at_a_time():
         assert [len(part) for part in in_parts(TOKENS, rows)] == [
             len(some) for some in torch.arange(len(TOKENS)).split(rows)
         ]
+
+
+def test_a_prompt_is_the_mean_of_its_tokens_alone():
+    model, prompts = tiny.llama(), [[3, 4, 5, 6], [7], [8, 9]]
+    found = prompt_embeddings(model, prompts, tiny.PAD, rows=2)
+    for prompt, vector in zip(prompts, found, strict=True):
+        hidden = model.base_model(input_ids=torch.tensor([prompt])).last_hidden_state
+        assert_close(vector, hidden[0].mean(0), **CLOSE)

@@ -4,7 +4,7 @@ The language-model head and the softmax see response positions alone; what a los
 `needs` is not computed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -108,6 +108,20 @@ def reference_logps(model: nn.Module, tokens: Tokens, rows: int) -> Tensor:
     return torch.cat([
         score(part, frozenset(), model).token_logps for part in in_parts(tokens, rows)
     ])  # fmt: skip
+
+
+@torch.no_grad()
+def prompt_embeddings(
+    model: nn.Module, prompts: Sequence[Sequence[int]], pad_id: int, rows: int = 256
+) -> Tensor:
+    """The mean over each prompt of what the model's last layer makes of its tokens: Float[P, H]."""
+    device, found = next(model.parameters()).device, []
+    for i in range(0, len(prompts), rows):
+        tokens = Tokens.collate([(p, [pad_id]) for p in prompts[i : i + rows]], pad_id).to(device)
+        hidden = model.base_model(input_ids=tokens.ids, use_cache=False).last_hidden_state
+        own = torch.arange(hidden.shape[1], device=device) < tokens.start[:, None]
+        found.append((hidden * own[..., None]).sum(1) / tokens.start[:, None])
+    return torch.cat(found).float().cpu()
 
 
 @torch.no_grad()

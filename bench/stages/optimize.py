@@ -10,12 +10,13 @@ import numpy as np
 
 from ..feedback import gold, rouge
 from ..feedback.answer import Answer, answers_of
+from ..stats.density_ratio import density_ratio
 from ..tasks.example import Example
 from . import contrast, labels, reference_scores, reward_model, samples, sft, tokenizer
 
 if TYPE_CHECKING:
     from ..training.batches import Models
-    from ..training.feeds import PairRows
+    from ..training.feeds import LabelRows, PairRows
     from .cell import Cell
 
 VERSION = 2
@@ -170,10 +171,29 @@ def from_dataset(cell: "Cell", algo: Any, words: Any, device: Any) -> Any:
         )
     else:
         given = pairs_for(cell, algo, words)
-    if control := cell.config["feed"].get("control"):
+    if isinstance(algo, FromLabels):
         given = given if isinstance(given, LabelRows) else given.as_labels()
-        given = given.told(words.convert_tokens_to_ids(control["bad"]))
+        given = treated(cell, given, words, device)
     return compared(algo, given, responses, seed, words.pad_token_id, device)
+
+
+def treated(cell: "Cell", rows: "LabelRows", words: Any, device: Any) -> "LabelRows":
+    """Labels as the recipe's feed wants them: behind control tokens, or weighed."""
+    from ..models.build import load_policy
+    from ..models.scoring import prompt_embeddings
+
+    feed = cell.config["feed"]
+    if control := feed.get("control"):
+        rows = rows.told(words.convert_tokens_to_ids(control["bad"]))
+    if bounds := feed.get("density_ratio"):  # bad answers count as if to the prompts of good ones
+        prompts = [prompt for prompt, _ in rows.rows]
+        seen = prompt_embeddings(
+            load_policy(cell.make(sft)).to(device), prompts, words.pad_token_id
+        )
+        wanted = np.array(rows.desirable)
+        ratio = density_ratio(seen.numpy(), wanted, **bounds)
+        rows = replace(rows, weight=np.where(wanted, 1.0, ratio).tolist())
+    return rows
 
 
 def pairs_for(cell: "Cell", algo: Any, words: Any) -> "PairRows":

@@ -137,6 +137,7 @@ class LabelRows:
     rows: Sequence[Row]
     desirable: Sequence[bool]
     ref_logps: Sequence[Sequence[float]] | None = None
+    weight: Sequence[float] | None = None  # how much each counts; None: all the same
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -158,7 +159,9 @@ class LabelRows:
         return LabelBatch(
             tokens,
             desirable=torch.tensor([self.desirable[i] for i in some], device=device),
-            weight=torch.ones(len(some), device=device),
+            weight=torch.tensor(
+                [1.0 if self.weight is None else float(self.weight[i]) for i in some]
+            ).to(device),
             mismatched=Tokens.collate(mismatched(rows), pad_id).to(device),
             given={name: x.to(device) for name, x in given.items()},
         )
