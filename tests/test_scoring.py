@@ -17,7 +17,14 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from bench.models.scoring import head_is_plain, in_parts, kl_along, reference_logps, score
+from bench.models.scoring import (
+    head_is_plain,
+    in_parts,
+    kl_along,
+    prompt_embeddings,
+    reference_logps,
+    score,
+)
 from bench.models.tokens import Tokens
 from tests import tiny
 
