@@ -3,6 +3,11 @@
 The trunk is the SFT model's, the head starts at zero. Trained with algos.BradleyTerry, on soft
 labels where the labeller gave them. `part` says which pairs it learns from: rows that policies
 train on (`train`), or disjoint ones (`held_out`).
+
+A `member` of an ensemble has a seed of its own and learns from a bootstrap resample of the pairs. Coste
+et al., 2023, https://arxiv.org/abs/2310.02743, give all members the same pairs and another seed, of
+the head and of the order; heads that start at zero would leave them the order alone, and one epoch
+of small steps forgets that.
 """
 
 import sys
@@ -24,7 +29,10 @@ if TYPE_CHECKING:
 VERSION = 2
 
 
-def inputs(cell: "Cell", by: str, part: str) -> dict[str, Any]:
+def inputs(cell: "Cell", by: str, part: str, member: int | None = None) -> dict[str, Any]:
+    seed = cell.config["shared_seed"] + (part == "held_out")
+    if member is not None:
+        seed = int(np.random.SeedSequence([seed, 19, member]).generate_state(1)[0])
     return {
         "sft": cell.key(sft),
         "labels": cell.key(labels, by=by, part=part),
@@ -32,11 +40,13 @@ def inputs(cell: "Cell", by: str, part: str) -> dict[str, Any]:
         "algo": cell.config["model"]["reward_model"]["algo"],
         "optimization": cell.config["model"]["reward_model"],
         "epochs": cell.config["model"]["reward_model"]["epochs"],
-        "seed": cell.config["shared_seed"] + (part == "held_out"),
+        "seed": seed,
     }
 
 
-def build(cell: "Cell", folder: Path, checkpoints: Path, by: str, part: str) -> dict[str, Any]:
+def build(
+    cell: "Cell", folder: Path, checkpoints: Path, by: str, part: str, member: int | None = None
+) -> dict[str, Any]:
     import pandas as pd
     from accelerate import Accelerator
     from hydra.utils import instantiate
@@ -46,10 +56,10 @@ def build(cell: "Cell", folder: Path, checkpoints: Path, by: str, part: str) -> 
     from ..models.scoring import reference_logps
     from ..models.tokens import Tokens, load_tokenizer
     from ..training.batches import Models
-    from ..training.feeds import compared
+    from ..training.feeds import compared, take
     from ..training.loop import Optimization, train
 
-    spec = inputs(cell, by, part)
+    spec = inputs(cell, by, part, member)
     settings = dict(spec["optimization"])
     algo = instantiate(settings.pop("algo"))
     reads, size, epochs = (settings.pop(k) for k in ("reads", "pairs", "epochs"))
@@ -59,13 +69,17 @@ def build(cell: "Cell", folder: Path, checkpoints: Path, by: str, part: str) -> 
     trunk = accelerator.prepare_model(models.with_value_head(policy))
     reward = RewardModel(trunk, reads)
     data = labels.pair_rows(cell, words, by, part)
+    if member is not None:
+        drawn = np.random.default_rng([spec["seed"], 23]).integers(len(data), size=len(data))
+        data = take(data, drawn)
     updates = max(1, round(epochs * len(data) / size))
     language = None
     if "target" in algo.needs:  # a language model on the same body, of what was chosen
         language = models.with_language_head(trunk, policy)
         data = replace(data, target=data.chosen)
     feed = compared(algo, data, 2 * size, spec["seed"], words.pad_token_id, accelerator.device)
-    with cell.display.stage(f"reward model ({by}, {part})", updates) as bar:
+    name = f"reward model ({by}, {part})" if member is None else f"reward model ({by}, {member})"
+    with cell.display.stage(name, updates) as bar:
         run = train(
             algo,
             feed,
@@ -77,7 +91,7 @@ def build(cell: "Cell", folder: Path, checkpoints: Path, by: str, part: str) -> 
             accelerator=accelerator,
             checkpoints=checkpoints,
             bar=bar,
-            stage=f"reward model ({by}, {part})",
+            stage=name,
         )
         trunk.eval()
         test = labels.pair_rows(cell, words, labels.by_default(cell), "test")
@@ -119,14 +133,19 @@ def share(right: np.ndarray, of: np.ndarray | None = None) -> dict[str, float]:
 
 
 def rewards(
-    cell: "Cell", by: str, part: str, examples: Sequence[Example], answers: Sequence[Answer]
+    cell: "Cell",
+    by: str,
+    part: str,
+    examples: Sequence[Example],
+    answers: Sequence[Answer],
+    **member: int,
 ) -> list[float]:
     """What the reward model says of each answer, on its normalized scale."""
     from ..models.rewards import RewardModel
     from ..models.tokens import Tokens, load_tokenizer, prompt_ids
 
     words = load_tokenizer(cell.make(tokenizer))
-    model = RewardModel.load(cell.make(sys.modules[__name__], by=by, part=part))
+    model = RewardModel.load(cell.make(sys.modules[__name__], by=by, part=part, **member))
     prompts = prompt_ids(words, [x.prompt for x in examples])
     rows = [(p, list(a.ids)) for p, a in zip(prompts, answers, strict=True)]
     return model(Tokens.collate(rows, words.pad_token_id)).tolist()

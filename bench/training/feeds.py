@@ -1,8 +1,8 @@
 """Where batches come from: rows of a data set in shuffled order, or samples of the policy itself."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from .batches import (
 from .loop import Turn
 
 Collate = Callable[[Sequence[int]], Batch]  # row numbers to a batch
+Rows = TypeVar("Rows", "PairRows", "LabelRows")
 
 
 @dataclass(frozen=True)
@@ -193,6 +194,12 @@ class RankingRows:
             prompt=torch.tensor(owners, device=device),
             given={name: x.to(device) for name, x in given.items()},
         )
+
+
+def take(given: Rows, some: Sequence[int]) -> Rows:
+    """Some of the rows, in this order; a row may come more than once."""
+    known = {f.name: x for f in fields(given) if (x := getattr(given, f.name)) is not None}
+    return replace(given, **{name: [x[i] for i in some] for name, x in known.items()})
 
 
 def compared(
