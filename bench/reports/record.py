@@ -114,6 +114,14 @@ class Parents(Part):
     others: dict[str, str] = {}
 
 
+class RewardModel(Part):
+    """A reward model that this run used: its key in the store; reward = (raw − offset) / scale."""
+
+    key: str
+    offset: float
+    scale: float
+
+
 class Budget(Part):
     """What training consumed. Equal updates and responses are what makes rows comparable."""
 
@@ -216,6 +224,7 @@ class Record(Part):
     task: Task
     model: Model | None = None
     parents: Parents = Parents()
+    reward_models: dict[str, RewardModel] = {}  # proxy, held_out, trained_on[/member]; or itself
     policy: str | None = None  # the folder that from_pretrained opens
     decoding: Json = {}
     budget: Budget = Budget()
