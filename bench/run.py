@@ -17,7 +17,17 @@ from typing import Any
 from .metrics.diversity import distinct
 from .reports import record as records
 from .reports.record import Metric, Record
-from .stages import ensemble, evaluate, labels, lengths, optimize, reward_model, sft, tokenizer
+from .stages import (
+    ensemble,
+    evaluate,
+    labels,
+    lengths,
+    optimize,
+    reward_model,
+    reward_report,
+    sft,
+    tokenizer,
+)
 from .stages.cell import Cell
 from .stats.bootstrap import mean_interval
 from .store import Store, content_hash, write_atomically
@@ -88,7 +98,7 @@ def identity(cell: Cell, name: str) -> str:
     if name in evaluate.CONTROLS:
         return content_hash(cell.inputs(evaluate, who=name))
     if "evaluate" not in cell.config["stages"]:
-        return content_hash(cell.inputs(reward_model, by=labels.labeller(cell), part="train"))
+        return content_hash(cell.inputs(reward_report))
     return content_hash([cell.inputs(evaluate, who="end"), name])
 
 
@@ -147,23 +157,32 @@ def control_record(cell: Cell, who: str, run_id: str) -> Record:
 
 
 def reward_model_record(cell: Cell, run_id: str) -> Record:
-    """Accuracies of a reward model; there is no policy to evaluate."""
-    by = labels.labeller(cell)
-    made = cell.make(reward_model, by=by, part="train")
-    notes = cell.notes(reward_model, by=by, part="train")
-    found = {
-        name: Metric(**x, estimator="share of held-out pairs, Wilson interval", unit="share")
-        for name, x in notes.items()
-        if name.startswith("accuracy") and x is not None
-    }
+    """What is known of a reward model, or of an ensemble and its members (`accuracy/1`, ...); there is
+    no policy to evaluate."""
+    import pandas as pd
+
+    members = ensemble.members(cell)
+    found = {}
+    for member, choice in members.items():
+        for name, x in cell.notes(reward_model, **choice).items():
+            if name.startswith("accuracy") and x is not None:
+                how = "share of held-out rows, Wilson interval"
+                label = name + member.removeprefix("reward_model")
+                found[label] = Metric(**x, estimator=how, unit="share")
+    made, notes = cell.make(reward_report), cell.notes(reward_report)
+    found |= {name: Metric(**x) for name, x in notes["metrics"].items()}
+    margins = pd.read_parquet(made / "margins.parquet")
+    first, *_ = members.values()
     return Record(
         **common(cell, cell.config["name"], run_id),
         kind="reward_model",
         algorithm=algorithm_key(cell.config["algo"]["_target_"]),
         knobs={k: v for k, v in cell.config["algo"].items() if k != "_target_"},
-        policy=str(made),
-        reward_models=normalizations(cell, ensemble.members(cell)),
+        policy=str(cell.make(reward_model, **first)),
+        reward_models=normalizations(cell, members),
         metrics={"end": found},
+        calibration=notes["calibration"],
+        per_prompt=records.write_per_prompt(run_id, margins, Path(cell.config["runs"]) / "records"),
         seconds=dict(cell.seconds),
     )
 

@@ -19,6 +19,7 @@ from bench.stages import (
     optimize,
     reference_scores,
     reward_model,
+    reward_report,
     samples,
     sft,
     tokenizer,
@@ -39,6 +40,7 @@ STAGES = [  # in the order in which they are made
     (labels, {"by": "dataset", "part": "train"}),
     (reward_model, {"by": "dataset", "part": "train"}),
     (reference_scores, {"by": "dataset", "part": "train"}),
+    (reward_report, {}),
     (optimize, {}),
     (candidates, {}),
     (evaluate, {"who": "end"}),
@@ -121,6 +123,7 @@ PINNED = {
     "labels": (1, -55.150000000000006),
     "reward_model": (2, 0.05588973269210522),
     "reference_scores": (1, -4720.0458984375),
+    "reward_report": (1, 1.1414244671662648),
     "optimize": (2, 0.06679292768239975),
     "candidates": (1, 34.0546875),
     "evaluate": (2, -1.2650421177968383),
@@ -139,6 +142,8 @@ def summary(made: Cell, stage, choice) -> float:
             return float(pd.read_parquet(folder / "log.parquet")["loss"].iloc[-1])
         case "reward_model":
             return made.notes(stage, **choice)["scale"]
+        case "reward_report":
+            return float(pd.read_parquet(folder / "margins.parquet")["margin"].abs().mean())
         case "reference_scores":
             return float(load_file(folder / stage.FILE)["chosen"].sum())
         case "samples" | "candidates":

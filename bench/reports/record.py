@@ -155,6 +155,15 @@ class Metric(Part):
         return self
 
 
+class Bin(Part):
+    """Items whose confidence lies in [low, high): how sure a reward model was, and how often right."""
+
+    low: float
+    high: float
+    confidence: float  # mean
+    accuracy: Metric
+
+
 class Metrics(Part):
     """At the end of training, and at the update that validation chose."""
 
@@ -230,6 +239,7 @@ class Record(Part):
     budget: Budget = Budget()
     metrics: Metrics = Metrics()
     peak_update: Count | None = None
+    calibration: list[Bin] = []  # of a reward model, on test pairs
     environment: Environment = Environment()
     seconds: dict[str, float] = {}  # by phase
     peak_memory_mb: dict[str, float] = {}  # by phase

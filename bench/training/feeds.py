@@ -82,6 +82,10 @@ class PairRows:
     def __len__(self) -> int:
         return len(self.chosen)
 
+    def of(self, i: int) -> list[Row]:
+        """The responses that are compared in one row."""
+        return [self.chosen[i], self.rejected[i]]
+
     def batch(self, some: Sequence[int], pad_id: int, device: Any) -> PairBatch:
         rows = [self.chosen[i] for i in some] + [self.rejected[i] for i in some]
         tokens = Tokens.collate(rows, pad_id).to(device)
@@ -141,6 +145,10 @@ class LabelRows:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def of(self, i: int) -> list[Row]:
+        """The one response of a row."""
+        return [self.rows[i]]
 
     def batch(self, some: Sequence[int], pad_id: int, device: Any) -> LabelBatch:
         rows = [self.rows[i] for i in some]
