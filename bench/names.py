@@ -66,6 +66,8 @@ def check(words: Sequence[str], conf: Path) -> None:
     """Every `group=name` on the command line is known, or one line says what is closest."""
     folders = [conf, *own_folders(words)]
     groups = sorted({p.name for f in folders if f.is_dir() for p in f.iterdir() if p.is_dir()})
+    # a group may come a second time, under another name: task@other
+    groups += re.findall(r"^  - (\w+@\w+):", (conf / "run.yaml").read_text(), re.MULTILINE)
     for word in words:
         group, sep, value = word.lstrip("+~").partition("=")
         if not sep or word.startswith("-") or "." in group or "/" in group or group in TOP:
@@ -73,13 +75,14 @@ def check(words: Sequence[str], conf: Path) -> None:
         if group not in groups:
             close = closest(group, [*groups, *TOP])
             raise Unknown(f"there is no setting {group!r}: did you mean {close}={value}?")
-        known = names(group, folders)
+        kind = group.partition("@")[0]
+        known = names(kind, folders)
         for name in value.split(","):
             if name in known or name in ("null", "") or set(name) & set("()*${}"):
                 continue
             raise Unknown(
-                f"there is no {group} {name!r}: did you mean {group}={closest(name, known)}? "
-                f"`prefzoo list {PLURALS.get(group, group)}` shows all {len(known)}"
+                f"there is no {kind} {name!r}: did you mean {group}={closest(name, known)}? "
+                f"`prefzoo list {PLURALS.get(kind, kind)}` shows all {len(known)}"
             )
 
 

@@ -17,7 +17,17 @@ from typing import Any
 from .metrics.diversity import distinct
 from .reports import record as records
 from .reports.record import Metric, Record
-from .stages import evaluate, labels, lengths, optimize, reward_model, sft, tokenizer
+from .stages import (
+    ensemble,
+    evaluate,
+    labels,
+    lengths,
+    optimize,
+    reward_model,
+    reward_report,
+    sft,
+    tokenizer,
+)
 from .stages.cell import Cell
 from .stats.bootstrap import mean_interval
 from .store import Store, content_hash, write_atomically
@@ -32,6 +42,7 @@ UNITS = {
     "k1": ("nats a response", "k1"),
     "proxy": ("sd of SFT samples", "proxy"),
     "held_out": ("sd of SFT samples", "held_out"),
+    "trained_reward": ("sd of SFT samples", "trained_reward"),
     "win": ("share", "win_rate"),
     "length": ("tokens", None),
     "bertscore": ("F1", "bertscore"),
@@ -87,7 +98,7 @@ def identity(cell: Cell, name: str) -> str:
     if name in evaluate.CONTROLS:
         return content_hash(cell.inputs(evaluate, who=name))
     if "evaluate" not in cell.config["stages"]:
-        return content_hash(cell.inputs(reward_model, by=labels.labeller(cell), part="train"))
+        return content_hash(cell.inputs(reward_report))
     return content_hash([cell.inputs(evaluate, who="end"), name])
 
 
@@ -106,6 +117,7 @@ def policy_record(cell: Cell, run_id: str) -> Record:
     log = folder.parent / "training" / f"{run_id}.parquet"
     write_atomically(log, (made / "log.parquet").read_bytes())
     said = common(cell, cell.config["name"], run_id)
+    signed = {"trained_reward": ensemble.signature(cell)}
     said["budget"] |= {"tokens": notes["tokens"], "flops": notes["flops"]}
     return Record(
         **said,
@@ -113,7 +125,11 @@ def policy_record(cell: Cell, run_id: str) -> Record:
         algorithm=algorithm_key(cell.config["algo"]["_target_"]),
         knobs={k: v for k, v in cell.config["algo"].items() if k != "_target_"},
         policy=str(made / "policy"),
-        metrics={"end": metrics(end), "peak": {} if at is None else metrics(peak)},
+        reward_models=normalizations(cell, {**judges(cell), **trained_on(cell)}),
+        metrics={
+            "end": metrics(end, **signed),
+            "peak": {} if at is None else metrics(peak, **signed),
+        },
         peak_update=at,
         per_prompt=per_prompt,
         seconds={
@@ -134,28 +150,39 @@ def control_record(cell: Cell, who: str, run_id: str) -> Record:
         **common(cell, who, run_id),
         kind="control",
         policy=str(cell.make(sft)) if who == "sft" else None,
+        reward_models=normalizations(cell, judges(cell)),
         metrics={"end": metrics(made)},
         per_prompt=per_prompt,
     )
 
 
 def reward_model_record(cell: Cell, run_id: str) -> Record:
-    """Accuracies of a reward model; there is no policy to evaluate."""
-    by = labels.labeller(cell)
-    made = cell.make(reward_model, by=by, part="train")
-    notes = cell.notes(reward_model, by=by, part="train")
-    found = {
-        name: Metric(**x, estimator="share of held-out pairs, Wilson interval", unit="share")
-        for name, x in notes.items()
-        if name.startswith("accuracy") and x is not None
-    }
+    """What is known of a reward model, or of an ensemble and its members (`accuracy/1`, ...); there is
+    no policy to evaluate."""
+    import pandas as pd
+
+    members = ensemble.members(cell)
+    found = {}
+    for member, choice in members.items():
+        for name, x in cell.notes(reward_model, **choice).items():
+            if name.startswith("accuracy") and x is not None:
+                how = "share of held-out rows, Wilson interval"
+                label = name + member.removeprefix("reward_model")
+                found[label] = Metric(**x, estimator=how, unit="share")
+    made, notes = cell.make(reward_report), cell.notes(reward_report)
+    found |= {name: Metric(**x) for name, x in notes["metrics"].items()}
+    margins = pd.read_parquet(made / "margins.parquet")
+    first, *_ = members.values()
     return Record(
         **common(cell, cell.config["name"], run_id),
         kind="reward_model",
         algorithm=algorithm_key(cell.config["algo"]["_target_"]),
         knobs={k: v for k, v in cell.config["algo"].items() if k != "_target_"},
-        policy=str(made),
+        policy=str(cell.make(reward_model, **first)),
+        reward_models=normalizations(cell, members),
         metrics={"end": found},
+        calibration=notes["calibration"],
+        per_prompt=records.write_per_prompt(run_id, margins, Path(cell.config["runs"]) / "records"),
         seconds=dict(cell.seconds),
     )
 
@@ -166,9 +193,38 @@ def answers(made: Path) -> Any:
     return pd.read_parquet(made / "answers.parquet")
 
 
-def metrics(made: Path) -> dict[str, Metric]:
-    """Means over prompts with 95 % intervals; other test splits under `NAME_SPLIT`."""
-    table, signed = answers(made), json.loads((made / "signatures.json").read_text())
+def judges(cell: Cell) -> dict[str, dict[str, Any]]:
+    """The reward models that score every answer of the evaluation: what to ask of their stage."""
+    by = labels.by_default(cell)
+    return {"proxy": {"by": by, "part": "train"}, "held_out": {"by": by, "part": "held_out"}}
+
+
+def trained_on(cell: Cell) -> dict[str, dict[str, Any]]:
+    """Those that rewarded the rollouts, unless that is the proxy itself."""
+    if evaluate.trained_on(cell) != "reward_model":
+        return {}
+    found = ensemble.members(cell, "trained_on")
+    return {name: x for name, x in found.items() if x != judges(cell)["proxy"]}
+
+
+def normalizations(
+    cell: Cell, used: Mapping[str, Mapping[str, Any]]
+) -> dict[str, records.RewardModel]:
+    """The scale of each reward model that a record used."""
+    found = {}
+    for name, choice in used.items():
+        notes = cell.notes(reward_model, **choice)
+        found[name] = records.RewardModel(
+            key=cell.key(reward_model, **choice), offset=notes["offset"], scale=notes["scale"]
+        )
+    return found
+
+
+def metrics(made: Path, **said: str) -> dict[str, Metric]:
+    """Means over prompts with 95 % intervals; other test splits under `NAME_SPLIT`. `said` are
+    signatures that the artifact, which other runs may share, does not hold."""
+    table = answers(made)
+    signed = {**json.loads((made / "signatures.json").read_text()), **said}
     found: dict[str, Metric] = {}
     for split, rows in table.groupby("split"):
         suffix = split.removeprefix("test")

@@ -175,6 +175,39 @@ def test_every_source_of_feedback_runs(shared, feedback):
 
 
 @pytest.mark.slow
+def test_a_reward_model_is_reported_on_another_domain(shared):
+    done = command("algo=bradley_terry", "task@other=helpdesk", "budget=smoke", cwd=shared)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found, _ = records.read_all(shared / "runs/records")
+    (record,) = [r for r in found if "other" in r.config]
+    wanted = {"accuracy", "accuracy_unseen", "accuracy_other", "unknown_tokens_other", "log_loss"}
+    assert wanted <= record.metrics.end.keys()
+    assert record.calibration
+
+
+@pytest.mark.slow
+def test_single_labels_of_your_own_train_a_reward_model(tmp_path):
+    rows = [
+        {
+            "prompt": f"report {i}",
+            "completion": "sold " + "yes no".split()[i % 2],
+            "label": i % 2 == 0,
+        }
+        for i in range(200)
+    ]
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    own = [
+        "task=local",
+        f"task.path={tmp_path / 'mine.jsonl'}",
+        "budget=smoke",
+        "budget.shared=0.1",
+    ]
+    done = command("algo=pointwise", *own, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert {"accuracy", "accuracy_commoner"} <= metrics(tmp_path)["pointwise 0"].keys()
+
+
+@pytest.mark.slow
 def test_same_seed_same_bits(tmp_path):
     folders = [tmp_path / name for name in "ab"]
     for folder in folders:

@@ -6,6 +6,7 @@ import pytest
 from bench.feedback import gold, rouge
 from bench.feedback.annotators import preferences
 from bench.feedback.answer import Answer
+from bench.feedback.ensemble import Ensemble
 from bench.feedback.judge import SimulatedJudge
 from bench.tasks.example import Example, Task
 
@@ -97,6 +98,44 @@ def test_a_judge_sees_each_answer_through_the_stated_noise(noise):
     assert odds.std() == pytest.approx(np.sqrt(2) * noise / 0.5, rel=0.03)
     again = SimulatedJudge(noise, 0.5, 0.0, 0.0, seed=4).preferences(zero, zero, words, words)
     assert judge.preferences(zero, zero, words, words) == p.tolist() != again
+
+
+# -- ensembles
+
+THREE = [[1.0, 2.0, 0.5], [0.2, 2.2, 0.4], [0.9, -1.0, 0.6]]  # a row a member
+
+
+@pytest.mark.parametrize(
+    ("ensemble", "rewards"),
+    [
+        (Ensemble(3, "mean"), [0.7, 1.0667, 0.5]),
+        (Ensemble(3, "worst_case"), [0.2, -1.0, 0.4]),
+        (Ensemble(3, "uncertainty_weighted", coef=0.5), [0.6367, -0.0044, 0.4967]),
+        # squares around the mean sum to 0.38, 6.4267 and 0.02; over two: 0.19, 3.2133 and 0.01
+        (Ensemble(3, "uncertainty_weighted", coef=0.1, ddof=1), [0.681, 0.7453, 0.499]),
+    ],
+    ids=lambda x: x.combine if isinstance(x, Ensemble) else "",
+)
+def test_members_of_an_ensemble_become_one_reward(ensemble, rewards):
+    assert ensemble(THREE) == pytest.approx(rewards, abs=1e-4)
+
+
+def test_doubt_costs_only_where_members_differ():
+    ensemble = Ensemble(2, "uncertainty_weighted", coef=0.1, ddof=1)
+    assert ensemble([[1.0, 0.0], [1.0, 2.0]]) == pytest.approx([1.0, 0.8])
+
+
+def test_an_ensemble_of_one_says_what_that_one_says():
+    said = [0.1, -1 / 3, 1e-7, 5e3]
+    one = np.float32(said).tolist()
+    assert Ensemble()([one]) == one
+
+
+def test_an_ensemble_that_cannot_be_is_told_by_its_setting():
+    with pytest.raises(LookupError, match=r"combine='median': one of mean, worst_case, unc"):
+        Ensemble(3, "median")
+    with pytest.raises(ValueError, match=r"members=1: a variance over members − 1"):
+        Ensemble(1, "uncertainty_weighted", coef=0.1, ddof=1)
 
 
 # -- programs

@@ -21,7 +21,7 @@ from bench.names import (
 def conf(tmp_path) -> Path:
     """A small tree of settings."""
     files = {
-        "run.yaml": "seed: 0\n",
+        "run.yaml": "defaults:\n  - task: digest\n  - task@other: null\n\nseed: 0\n",
         "algo/dpo.yaml": "# @package _global_\nalgo:\n  _target_: algos.DPO\n  beta: 0.1\n",
         "algo/dpo_hot.yaml": "# @package _global_\n# Warmer. See https://arxiv.org/abs/1234.56789\n"
         "algo:\n  _target_: algos.DPO\n",
@@ -108,6 +108,7 @@ def test_papers_are_the_addresses_that_are_not_of_code():
         ["algo=glob(*)", "task=${x}"],
         ["hydra/launcher=joblib", "--cfg", "job", "--config-dir=x", "store=here"],
         ["tuned=anything"],
+        ["task@other=helpdesk", "other.load.train=3"],
     ],
     ids=str,
 )
@@ -124,6 +125,8 @@ def test_what_is_known_passes(conf, words):
         ("taks=digest", "task=digest?"),
         ("sed=1", "seed=1?"),
         ("algo=zzz", "algo="),
+        ("task@other=helpdsk", "task@other=helpdesk?"),
+        ("task@othr=helpdesk", "task@other=helpdesk?"),
     ],
 )
 def test_what_is_not_is_told_with_the_closest(conf, word, closest):

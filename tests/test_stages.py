@@ -20,6 +20,7 @@ from bench.stages import (
     optimize,
     reference_scores,
     reward_model,
+    reward_report,
     samples,
     sft,
     tokenizer,
@@ -42,6 +43,7 @@ STAGES = [  # in the order in which they are made
     (reward_model, {"by": "dataset", "part": "train"}),
     (reference_scores, {"by": "dataset", "part": "train"}),
     (contrast, {"by": "dataset"}),
+    (reward_report, {}),
     (optimize, {}),
     (candidates, {}),
     (evaluate, {"who": "end"}),
@@ -125,6 +127,7 @@ PINNED = {
     "reward_model": (2, 0.05588973269210522),
     "reference_scores": (1, -4720.0458984375),
     "contrast": (1, 5.8085103034973145),
+    "reward_report": (1, 1.1414244671662648),
     "optimize": (2, 0.06679292768239975),
     "candidates": (1, 34.0546875),
     "evaluate": (2, -1.2650421177968383),
@@ -143,6 +146,8 @@ def summary(made: Cell, stage, choice) -> float:
             return float(pd.read_parquet(folder / "log.parquet")["loss"].iloc[-1])
         case "reward_model":
             return made.notes(stage, **choice)["scale"]
+        case "reward_report":
+            return float(pd.read_parquet(folder / "margins.parquet")["margin"].abs().mean())
         case "reference_scores" | "contrast":
             return float(load_file(folder / reference_scores.FILE)["chosen"].sum())
         case "samples" | "candidates":

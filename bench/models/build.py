@@ -53,6 +53,7 @@ def load_values(path: str | Path) -> nn.Module:
     """A saved critic or reward model: one number a token."""
     from transformers import AutoModelForTokenClassification
 
+    without_bars()
     return AutoModelForTokenClassification.from_pretrained(path, dtype=torch.float32).eval()
 
 

@@ -114,6 +114,14 @@ class Parents(Part):
     others: dict[str, str] = {}
 
 
+class RewardModel(Part):
+    """A reward model that this run used: its key in the store; reward = (raw − offset) / scale."""
+
+    key: str
+    offset: float
+    scale: float
+
+
 class Budget(Part):
     """What training consumed. Equal updates and responses are what makes rows comparable."""
 
@@ -145,6 +153,15 @@ class Metric(Part):
         if self.low is not None and self.low > self.high:
             raise ValueError(f"interval upside down: {self.low} > {self.high}")
         return self
+
+
+class Bin(Part):
+    """Items whose confidence lies in [low, high): how sure a reward model was, and how often right."""
+
+    low: float
+    high: float
+    confidence: float  # mean
+    accuracy: Metric
 
 
 class Metrics(Part):
@@ -216,11 +233,13 @@ class Record(Part):
     task: Task
     model: Model | None = None
     parents: Parents = Parents()
+    reward_models: dict[str, RewardModel] = {}  # proxy, held_out, trained_on[/member]; or itself
     policy: str | None = None  # the folder that from_pretrained opens
     decoding: Json = {}
     budget: Budget = Budget()
     metrics: Metrics = Metrics()
     peak_update: Count | None = None
+    calibration: list[Bin] = []  # of a reward model, on test pairs
     environment: Environment = Environment()
     seconds: dict[str, float] = {}  # by phase
     peak_memory_mb: dict[str, float] = {}  # by phase

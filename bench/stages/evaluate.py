@@ -17,7 +17,7 @@ import numpy as np
 from ..feedback import gold
 from ..feedback.answer import Answer, answers_of
 from ..tasks.example import Example
-from . import candidates, labels, lengths, optimize, reward_model, sft, tokenizer
+from . import candidates, ensemble, labels, lengths, optimize, reward_model, sft, tokenizer
 from .candidates import test_examples
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def inputs(cell: "Cell", who: str) -> dict[str, Any]:
     if who in ("end", "peak"):
         found["policy"] = cell.key(optimize)
         if trained_on(cell) == "reward_model":
-            found["trained_on"] = cell.key(reward_model, by=labels.labeller(cell), part="train")
+            found["trained_on"] = ensemble.identity(cell)
     if who.startswith("best_of"):
         found["candidates"] = cell.key(candidates)
     if who != "sft":
@@ -221,9 +221,7 @@ def scores(
     found["proxy"] = reward_model.rewards(cell, by, "train", examples, answers)
     found["held_out"] = reward_model.rewards(cell, by, "held_out", examples, answers)
     if who in ("end", "peak") and trained_on(cell) == "reward_model":
-        found["trained_reward"] = reward_model.rewards(
-            cell, labels.labeller(cell), "train", examples, answers
-        )
+        found["trained_reward"] = ensemble.rewards(cell, examples, answers)
     if all(x.references for x in examples):
         references = [list(x.references) for x in examples]
         found |= rouge(texts, references)

@@ -1,12 +1,12 @@
 """Stage: pairs with a verdict, by whoever the feedback names.
 
-`by=dataset` is what the task comes with: the pairs of its rows, or, for a task with a gold reward,
-annotators who follow it with a stated noise. Every other labeller is shown two samples of the SFT
-model. Identical answers and ties are dropped and counted.
+`by=dataset` is what the task comes with: the pairs of its rows, their single labels, or, for a task
+with a gold reward, annotators who follow it with a stated noise. Every other labeller is shown two
+samples of the SFT model. Identical answers and ties are dropped and counted.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from ..tasks.example import DataError, Example
 from . import lengths, reward_model, samples, tokenizer
 
 if TYPE_CHECKING:
-    from ..training.feeds import PairRows
+    from ..training.feeds import LabelRows, PairRows
     from .cell import Cell
 
 VERSION = 1
@@ -27,7 +27,7 @@ VERSION = 1
 
 def inputs(cell: "Cell", by: str, part: str) -> dict[str, Any]:
     found: dict[str, Any] = {"seed": cell.config["shared_seed"]}
-    if has_pairs(cell, by):
+    if has_pairs(cell, by) or has_labels(cell, by):
         pairs = cell.shared(cell.config["task"]["pairs"])
         return {**found, "lengths": cell.key(lengths), "data": cell.data, "pairs": pairs}
     found |= {"samples": cell.key(samples, part=part), "data": cell.data}
@@ -43,13 +43,22 @@ def has_pairs(cell: "Cell", by: str) -> bool:
     return by == "dataset" and any(x.rejected is not None for x in cell.task.splits["train"])
 
 
+def has_labels(cell: "Cell", by: str) -> bool:
+    """Whether the labels are the task's own, of single answers: it has no pairs and no gold."""
+    if by != "dataset" or cell.task.gold is not None or has_pairs(cell, by):
+        return False
+    return any(x.desirable is not None for x in cell.task.splits["train"])
+
+
 def labeller(cell: "Cell") -> str:
-    """Who labels for this recipe. Without pairs and without gold, ROUGE against references does."""
+    """Who labels for this recipe; where the task comes with no labels, ROUGE against references."""
     by = cell.config["feedback"]["labels"]
     return by_default(cell) if by == "dataset" else by
 
 
 def build(cell: "Cell", folder: Path, checkpoints: Path, by: str, part: str) -> dict[str, Any]:
+    if has_labels(cell, by):
+        return own_labels(cell, folder, part)
     table, dropped = own_pairs(cell, part) if has_pairs(cell, by) else judged(cell, by, part)
     if not len(table):
         raise DataError(
@@ -67,17 +76,39 @@ def build(cell: "Cell", folder: Path, checkpoints: Path, by: str, part: str) -> 
     }
 
 
-def own_pairs(cell: "Cell", part: str) -> tuple[Any, dict[str, int]]:
+def own_rows(cell: "Cell", part: str, labelled: Callable[[Example], bool]) -> list[Example]:
     """The task's rows: two thirds of the training split to train on, a third held out."""
-    import pandas as pd
-
-    rows = [x for x in cell.examples("validation" if part == "test" else "train") if x.rejected]
+    rows = [x for x in cell.examples(samples.SPLITS.get(part, "train")) if labelled(x)]
     limit = cell.shared(samples.SHARES[part] * cell.config["task"]["pairs"])
-    if part != "test":
+    if part not in samples.SPLITS:
         order = np.random.default_rng([cell.config["shared_seed"], 7]).permutation(len(rows))
         cut = 2 * len(rows) // 3
         rows = [rows[i] for i in (order[:cut] if part == "train" else order[cut:])]
-    rows = rows[:limit]
+    return rows[:limit]
+
+
+def own_labels(cell: "Cell", folder: Path, part: str) -> dict[str, Any]:
+    """Single answers, and whether each is wanted."""
+    import pandas as pd
+
+    rows = own_rows(cell, part, lambda x: x.desirable is not None)
+    if not rows:
+        raise DataError(f"task {cell.task.name}: no label is left in part {part}: give more rows")
+    table = pd.DataFrame({
+        "example": [x.id for x in rows],
+        "text": [x.completion for x in rows],
+        "desirable": [x.desirable for x in rows],
+    })  # fmt: skip
+    table["ids"] = _words(cell)(list(table["text"]))
+    table.to_parquet(folder / "pairs.parquet")
+    return {"labels": len(table), "desirable": float(table["desirable"].mean())}
+
+
+def own_pairs(cell: "Cell", part: str) -> tuple[Any, dict[str, int]]:
+    """Pairs as the task's rows have them."""
+    import pandas as pd
+
+    rows = own_rows(cell, part, lambda x: bool(x.rejected))
     table = pd.DataFrame({
         "example": [x.id for x in rows],
         "chosen": [x.chosen for x in rows],
@@ -191,8 +222,15 @@ def verdicts(
 
 
 def by_default(cell: "Cell") -> str:
-    """Who labels where a recipe does not say: the task's own annotators, or ROUGE in their stead."""
-    return "dataset" if has_pairs(cell, "dataset") or cell.task.gold is not None else "rouge"
+    """Who labels where a recipe does not say: what the task comes with, or ROUGE in its stead. Single
+    labels are of use where reward models can learn from them."""
+    if has_pairs(cell, "dataset") or cell.task.gold is not None:
+        return "dataset"
+    return (
+        "dataset"
+        if has_labels(cell, "dataset") and reward_model.learns_from_labels(cell)
+        else "rouge"
+    )
 
 
 def hard(a: Sequence[float], b: Sequence[float]) -> list[float]:
@@ -200,7 +238,7 @@ def hard(a: Sequence[float], b: Sequence[float]) -> list[float]:
 
 
 def table(cell: "Cell", by: str, part: str) -> Any:
-    """The labelled pairs as a data frame: a row a pair."""
+    """The labels as a data frame: a row a pair, or a single answer."""
     import pandas as pd
 
     return pd.read_parquet(cell.make(sys.modules[__name__], by=by, part=part) / "pairs.parquet")
@@ -211,6 +249,11 @@ def pair_rows(cell: "Cell", words: Any, by: str, part: str) -> "PairRows":
     from ..models.tokens import prompt_ids
     from ..training.feeds import PairRows
 
+    if has_labels(cell, by):
+        raise DataError(
+            f"task {cell.task.name} has single labels and no pairs: choose an algorithm that learns "
+            "from labels (`prefzoo list algos`)"
+        )
     pairs = table(cell, by, part)
     rows = by_id(cell)
     prompts = prompt_ids(words, [rows[i].prompt for i in pairs["example"]])
@@ -221,9 +264,40 @@ def pair_rows(cell: "Cell", words: Any, by: str, part: str) -> "PairRows":
     return PairRows(*sides, list(pairs["p_chosen"]), list(pairs["margin"]))
 
 
+def rows(cell: "Cell", words: Any, by: str, part: str) -> "PairRows | LabelRows":
+    """Labelled pairs as token ids, or the single labels of a task that has those."""
+    from ..models.tokens import prompt_ids
+    from ..training.feeds import LabelRows
+
+    if not has_labels(cell, by):
+        return pair_rows(cell, words, by, part)
+    known, found = by_id(cell), table(cell, by, part)
+    prompts = prompt_ids(words, [known[i].prompt for i in found["example"]])
+    return LabelRows(
+        list(zip(prompts, map(list, found["ids"]), strict=True)), list(found["desirable"])
+    )
+
+
+def encoded(cell: "Cell", words: Any, known: Any) -> "PairRows | LabelRows":
+    """The texts of a table of labels as the token ids of some tokenizer, every answer ended."""
+    from ..training.feeds import LabelRows, PairRows, encode
+
+    by_name = by_id(cell)
+    prompts = [by_name[i].prompt for i in known["example"]]
+
+    def side(name: str) -> list[Any]:
+        return encode(words, list(zip(prompts, known[name], strict=True)))
+
+    if "desirable" in known:
+        return LabelRows(side("text"), list(known["desirable"]))
+    return PairRows(
+        side("chosen"), side("rejected"), list(known["p_chosen"]), list(known["margin"])
+    )
+
+
 def by_id(cell: "Cell") -> dict[str, Example]:
     """The rows that pairs are made of."""
-    return {x.id: x for split in ("train", "validation") for x in cell.task.splits[split]}
+    return {x.id: x for split in cell.task.splits.values() for x in split}
 
 
 def taught(cell: "Cell", by: str, part: str) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from ..feedback import gold, rouge
 from ..feedback.answer import Answer, answers_of
 from ..stats.density_ratio import density_ratio
 from ..tasks.example import Example
-from . import contrast, labels, reference_scores, reward_model, samples, sft, tokenizer
+from . import contrast, ensemble, labels, reference_scores, reward_model, samples, sft, tokenizer
 
 if TYPE_CHECKING:
     from ..training.batches import Models
@@ -47,7 +47,7 @@ def inputs(cell: "Cell") -> dict[str, Any]:
     elif config["feed"]["name"] == "online":
         found["reward"] = config["feedback"]["reward"]
         if config["feedback"]["reward"] == "reward_model":
-            found["reward_model"] = cell.key(reward_model, by=by, part="train")
+            found["reward_model"] = ensemble.identity(cell)
     if cell.task.gold is None:
         found["validated_by"] = cell.key(reward_model, by=labels.by_default(cell), part="held_out")
     return found
@@ -140,12 +140,13 @@ def referred_to(spec: Mapping[str, Any], base: Any) -> tuple[Any, Any]:
 
 
 def first_critic(cell: "Cell", base: Any) -> Any:
-    """The trunk of the reward model where one gives the reward, else the SFT model's; head at zero."""
+    """The trunk of the (first) reward model that gives the reward, else the SFT model's; head at zero."""
     from ..models.build import load_values, reset_head, with_value_head
 
     if cell.config["feedback"]["reward"] != "reward_model":
         return with_value_head(base)
-    return reset_head(load_values(cell.make(reward_model, by=labels.labeller(cell), part="train")))
+    first, *_ = ensemble.members(cell).values()
+    return reset_head(load_values(cell.make(reward_model, **first)))
 
 
 def from_dataset(cell: "Cell", algo: Any, words: Any, device: Any) -> Any:
@@ -250,8 +251,10 @@ def reward_of(cell: "Cell", device: Any) -> Callable[..., Sequence[float]]:
     """(examples, answers, rows of token ids) -> the reward that rollouts are trained on."""
     source = cell.config["feedback"]["reward"]
     if source == "reward_model":
-        folder = cell.make(reward_model, by=labels.labeller(cell), part="train")
-        return model_rewards(folder, device)
+        together = ensemble.combination(cell)
+        folders = [cell.make(reward_model, **x) for x in ensemble.members(cell).values()]
+        judges = [model_rewards(folder, device) for folder in folders]
+        return lambda *rollouts: together([judge(*rollouts) for judge in judges])
     if source == "gold":
         return lambda examples, answers, rows: gold.rewards(cell.task, examples, answers)
     if source == "rouge":

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from .cell import Cell
 
 VERSION = 1
-SHARES = {"train": 1.0, "held_out": 0.5, "test": 0.125}  # of task.pairs: prompts of each part
+# Of task.pairs: prompts of each part. Seeds count parts by the alphabet: a new one must come last.
+SHARES = {"train": 1.0, "held_out": 0.5, "test": 0.125, "unseen": 0.125}
+SPLITS = {"test": "validation", "unseen": "test_unseen"}  # of parts that nothing learns from
 
 
 def inputs(cell: "Cell", part: str) -> dict[str, Any]:
@@ -26,12 +28,12 @@ def inputs(cell: "Cell", part: str) -> dict[str, Any]:
 
 
 def part_of(cell: "Cell", part: str) -> list[Example]:
-    """Disjoint prompts: `train` and `held_out` from the training split, `test` from validation."""
+    """Disjoint prompts: `train` and `held_out` from the training split, the others from SPLITS."""
     wanted = {
         name: cell.shared(share * cell.config["task"]["pairs"]) for name, share in SHARES.items()
     }
-    if part == "test":
-        return cell.examples("validation")[: wanted["test"]]
+    if part in SPLITS:
+        return cell.examples(SPLITS[part])[: wanted[part]]
     rows = cell.examples("train")
     order = np.random.default_rng([cell.config["shared_seed"], 7]).permutation(len(rows))
     cut = min(wanted["train"], 2 * len(rows) // 3)

@@ -1,8 +1,8 @@
 """Where batches come from: rows of a data set in shuffled order, or samples of the policy itself."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from .batches import (
 from .loop import Turn
 
 Collate = Callable[[Sequence[int]], Batch]  # row numbers to a batch
+Rows = TypeVar("Rows", "PairRows", "LabelRows")
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,10 @@ class PairRows:
 
     def __len__(self) -> int:
         return len(self.chosen)
+
+    def of(self, i: int) -> list[Row]:
+        """The responses that are compared in one row."""
+        return [self.chosen[i], self.rejected[i]]
 
     def batch(self, some: Sequence[int], pad_id: int, device: Any) -> PairBatch:
         rows = [self.chosen[i] for i in some] + [self.rejected[i] for i in some]
@@ -141,6 +146,10 @@ class LabelRows:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def of(self, i: int) -> list[Row]:
+        """The one response of a row."""
+        return [self.rows[i]]
 
     def told(self, bad: int) -> "LabelRows":
         """Prompts end with the control token of good answers; here those of bad answers with theirs."""
@@ -204,6 +213,12 @@ class RankingRows:
             prompt=torch.tensor(owners, device=device),
             given={name: x.to(device) for name, x in given.items()},
         )
+
+
+def take(given: Rows, some: Sequence[int]) -> Rows:
+    """Some of the rows, in this order; a row may come more than once."""
+    known = {f.name: x for f in fields(given) if (x := getattr(given, f.name)) is not None}
+    return replace(given, **{name: [x[i] for i in some] for name, x in known.items()})
 
 
 def compared(
