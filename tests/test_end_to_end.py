@@ -186,7 +186,7 @@ def test_a_reward_model_is_reported_on_another_domain(shared):
 
 
 @pytest.mark.slow
-def test_single_labels_of_your_own_train_a_reward_model(tmp_path):
+def test_single_labels_of_your_own_train_reward_models_and_policies(tmp_path):
     rows = [
         {
             "prompt": f"report {i}",
@@ -202,7 +202,7 @@ def test_single_labels_of_your_own_train_a_reward_model(tmp_path):
         "budget=smoke",
         "budget.shared=0.1",
     ]
-    done = command("algo=pointwise", *own, cwd=tmp_path)
+    done = command("-m", "algo=pointwise,kto,csft,bco_udm", *own, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert {"accuracy", "accuracy_commoner"} <= metrics(tmp_path)["pointwise 0"].keys()
 

@@ -323,16 +323,13 @@ def test_a_task_of_single_labels_teaches_them_where_the_algorithm_can_learn_from
     assert parts["test"] <= {x.id for x in labelled.examples("validation")}
 
 
-def test_elsewhere_such_a_task_is_what_it_was(labelled):
-    pairs = {"_target_": "algos.BradleyTerry", "label_smoothing": 0.0, "centring": 0.0}
-    model = labelled.config["model"]
-    config = {
-        **labelled.config,
-        "model": {**model, "reward_model": {**model["reward_model"], "algo": pairs}},
-    }
+def test_single_labels_teach_a_classifier_whatever_the_recipe_says_of_pairs(labelled):
+    """So that KTO on such a task has a judge without a word of its user."""
+    config = resolved(["algo=kto", *labelled.config["overrides"][1:]], config_folder())
     other = Cell(config, labelled.store)
-    assert labels.labeller(other) == "rouge"
-    assert "samples" not in reward_model.inputs(other, **ONE)
+    assert config["model"]["reward_model"]["algo"]["_target_"] == "algos.BradleyTerry"
+    assert labels.labeller(other) == "dataset"
+    assert reward_model.learner(other) == {"_target_": "algos.Pointwise"}
     with pytest.raises(DataError, match="single labels and no pairs"):
         labels.pair_rows(other, None, "dataset", "train")
 

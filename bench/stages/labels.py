@@ -222,15 +222,9 @@ def verdicts(
 
 
 def by_default(cell: "Cell") -> str:
-    """Who labels where a recipe does not say: what the task comes with, or ROUGE in its stead. Single
-    labels are of use where reward models can learn from them."""
-    if has_pairs(cell, "dataset") or cell.task.gold is not None:
-        return "dataset"
-    return (
-        "dataset"
-        if has_labels(cell, "dataset") and reward_model.learns_from_labels(cell)
-        else "rouge"
-    )
+    """Who labels where a recipe does not say: what the task comes with, or ROUGE in its stead."""
+    own = has_pairs(cell, "dataset") or has_labels(cell, "dataset")
+    return "dataset" if own or cell.task.gold is not None else "rouge"
 
 
 def hard(a: Sequence[float], b: Sequence[float]) -> list[float]:

@@ -44,7 +44,7 @@ def inputs(cell: "Cell", by: str, part: str, member: int | None = None) -> dict[
         "sft": cell.key(sft),
         "labels": cell.key(labels, by=by, part=part),
         "test": cell.key(labels, by=labels.by_default(cell), part="test"),
-        "algo": cell.config["model"]["reward_model"]["algo"],
+        "algo": learner(cell),
         "optimization": cell.config["model"]["reward_model"],
         "epochs": cell.config["model"]["reward_model"]["epochs"],
         "seed": seed,
@@ -56,15 +56,18 @@ def labelled_singly(cell: "Cell") -> bool:
     return labels.has_labels(cell, labels.by_default(cell))
 
 
-def learns_from_labels(cell: "Cell") -> bool:
-    """Whether the algorithm of reward models can use single labels."""
+def learner(cell: "Cell") -> dict[str, Any]:
+    """The loss of reward models: as configured, but algos.Pointwise for a task of single labels and a
+    loss that cannot use them."""
     from hydra.utils import get_class
 
     from algos.core import FromLabels
 
-    return issubclass(
-        get_class(cell.config["model"]["reward_model"]["algo"]["_target_"]), FromLabels
-    )
+    configured = cell.config["model"]["reward_model"]["algo"]
+    of_labels = issubclass(get_class(configured["_target_"]), FromLabels)
+    if of_labels or not labels.has_labels(cell, "dataset"):
+        return configured
+    return {"_target_": "algos.Pointwise"}
 
 
 def build(
@@ -82,9 +85,8 @@ def build(
     from ..training.loop import Optimization, train
 
     spec = inputs(cell, by, part, member)
-    settings = dict(spec["optimization"])
-    algo = instantiate(settings.pop("algo"))
-    reads, size, epochs = (settings.pop(k) for k in ("reads", "pairs", "epochs"))
+    algo, settings = instantiate(spec["algo"]), dict(spec["optimization"])
+    reads, size, epochs, _ = (settings.pop(k) for k in ("reads", "pairs", "epochs", "algo"))
     words = load_tokenizer(cell.make(tokenizer))
     accelerator = Accelerator()
     policy = models.load_policy(cell.make(sft)).to(accelerator.device)
