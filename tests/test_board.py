@@ -531,12 +531,17 @@ def test_a_recipe_cannot_break_the_table():
     assert len({x.replace("\\|", "").count("|") for x in lines}) == 1
 
 
-def test_reward_models_have_their_accuracy():
-    model = record("reward_model", kind="reward_model", end={"accuracy": (0.75, 0.7, 0.8)})
-    found = board([model, record(end={"gold": 1})])
+def test_reward_models_have_a_table_a_task():
+    end = {"accuracy": (0.75, 0.7, 0.8), "log_loss": 0.5, "margin_q05": -1.0}
+    model = record("reward_model", kind="reward_model", end=end)
+    bad = record("other", kind="reward_model", status="failed", error="no data", end={})
+    found = board([model, bad, record(end={"gold": 1})])
     assert [r.recipe for r in found.tables[0].rows] == ["dpo"]
-    assert "| `reward_model` | 1 | 0.750<br><sub>[0.700, 0.800]</sub> |" in to_markdown(found)
-    assert "reward model reward_model (1 seed): accuracy 0.750" in printed(found)
+    page = to_markdown(found)
+    assert "| reward model | seeds | accuracy ↑ | log loss ↓ | margin 5 % |" in page
+    assert "| `reward_model` | 1 | 0.750<br><sub>[0.700, 0.800]</sub> | 0.500 | −1.000 |" in page
+    assert "| `other` | 1 | failed: no data |  |  |" in page
+    assert ": reward model reward_model (1 seed): accuracy 0.750, log loss 0.500" in printed(found)
 
 
 def test_a_board_is_a_function_of_its_records():

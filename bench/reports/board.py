@@ -65,6 +65,19 @@ COLUMNS = (
     Column("distinct2", "distinct-2", "different bigrams / bigrams"),
     Column("seconds", "seconds", "of training, shared stages and evaluation apart", "sec", 0),
 )
+MODEL_COLUMNS = (  # of reward models
+    Column("accuracy", "accuracy ↑", "held-out pairs ordered as their labels are", "accuracy"),
+    Column("accuracy_gold", "by gold ↑", "held-out pairs ordered as gold orders them", "by gold"),
+    Column("accuracy_unseen", "unseen ↑", "accuracy on prompts of a kind not trained on", "unseen"),
+    Column("accuracy_other", "elsewhere ↑", "accuracy on another task's pairs", "elsewhere"),
+    Column(
+        "calibration_error", "calibration error ↓", "expected, of P(chosen) = σ(margin)", "error"
+    ),
+    Column("log_loss", "log loss ↓", "nats a pair; log 2 = 0.693 says nothing", "log loss"),
+    Column("margin_q05", "margin 5 %", "reward of the chosen answer less the other's: quantiles"),
+    Column("margin_q50", "50 %", "the median margin", "margin"),
+    Column("margin_q95", "95 %", "the margin that 5 % exceed"),
+)
 
 
 @dataclass(frozen=True)
@@ -102,10 +115,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Board:
-    """All tables, and the reward models beside them."""
+    """All tables, and those of reward models, a task each."""
 
     tables: tuple[Table, ...]
-    reward_models: tuple[Row, ...] = ()
+    reward_models: tuple[Table, ...] = ()
 
 
 # ------------------------------------------------------------------------------- ranking
@@ -335,15 +348,26 @@ def board(records: Iterable[Record], frames: Frames | None = None) -> Board:
         found_table = table(members, answers)
         apart = why_apart(kin[0], members) if kin else ()
         tables.append(replace(found_table, notes=(*apart, *found_table.notes)))
+    tasks = dict.fromkeys(sorted(c.first.task.name for c in models))
     return Board(
         tuple(tables),
-        tuple(
-            Row(name, "failed" if c.failed else "unranked", tuple(c.runs), cells_, error=error)
-            for c, name in zip(models, names(models), strict=True)
-            for cells_ in [{} if c.failed else cells(list(c.runs.values()), answers)]
-            for error in [c.first.error or ""]
-        ),
+        tuple(model_table([c for c in models if c.first.task.name == t], answers) for t in tasks),
     )
+
+
+def model_table(members: Sequence[Cohort], answers: Answers) -> Table:
+    """The reward models of a task."""
+    rows = [
+        Row(
+            name,
+            "failed" if c.failed else "unranked",
+            tuple(c.runs),
+            {} if c.failed else cells(list(c.runs.values()), answers),
+            error=c.first.error or "",
+        )
+        for c, name in zip(members, names(members), strict=True)
+    ]
+    return Table(members[0].first.task.name, (), None, tuple(rows))
 
 
 def table(members: Sequence[Cohort], answers: Answers) -> Table:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table as Grid
 from rich.text import Text
 
-from .board import COLUMNS, Board, Column, Row, Table, count, listed
+from .board import COLUMNS, MODEL_COLUMNS, Board, Column, Row, Table, count, listed
 from .estimates import Cell, Versus
 
 
@@ -104,8 +104,8 @@ def to_markdown(found: Board) -> str:
         parts += filter(None, [markdown_versus(t)])
         if t.legend:
             parts.append("\n".join(f"- {escaped(line)}" for line in t.legend))
-    if found.reward_models:
-        parts += ["## Reward models", markdown_models(found.reward_models)]
+    for t in found.reward_models:
+        parts += [f"## {escaped(t.task)}: reward models", markdown_models(t)]
     return "\n\n".join(parts or ["No records yet."]) + "\n"
 
 
@@ -135,13 +135,19 @@ def said(v: Versus) -> str:
     return f"{sign}{number(v.difference, 3)} {bounds} {v.verdict}"
 
 
-def markdown_models(rows: Sequence[Row]) -> str:
-    lines = ["| reward model | seeds | accuracy |", "|:--|:-:|--:|"]
-    for row in rows:
-        accuracy = markdown_cell(row.cells.get("accuracy"), 2)
-        result = f"failed: {escaped(row.error)}" if row.error else accuracy
-        lines.append(f"| {code(row.recipe)} | {len(row.seeds)} | {result} |")
-    return "\n".join(lines)
+def markdown_models(t: Table) -> str:
+    """How good the reward models of a task are, and what the columns say."""
+    columns = [c for c in MODEL_COLUMNS if any(c.key in row.cells for row in t.rows)]
+    lines = [
+        "| " + " | ".join(["reward model", "seeds", *(c.title for c in columns)]) + " |",
+        "|" + "|".join([":--", ":-:", *["--:"] * len(columns)]) + "|",
+    ]
+    for row in t.rows:
+        numbers = [markdown_cell(row.cells.get(c.key), c.decimals - 1) for c in columns]
+        result = [f"failed: {escaped(row.error)}", *[""] * (len(columns) - 1)]
+        entries = [code(row.recipe), str(len(row.seeds)), *(result if row.error else numbers)]
+        lines.append("| " + " | ".join(entries) + " |")
+    return "\n".join([*lines, "", *(f"- {escaped(f'{c.title}: {c.meaning}')}" for c in columns)])
 
 
 # -------------------------------------------------------------------------------- terminal
@@ -219,10 +225,16 @@ def to_terminal(found: Board) -> RenderableType:
         parts += [Text(note) for note in t.notes]
         parts.append(Text())
     parts += [Text(line, style="dim") for line in terminal_legend(found.tables)]
-    for row in found.reward_models:
-        cell = row.cells.get("accuracy")
-        words = f"accuracy {number(cell.value, 3)}" if cell else row.error or "no accuracy"
-        parts.append(Text(f"reward model {row.recipe} ({count(len(row.seeds), 'seed')}): {words}"))
+    for t in found.reward_models:
+        for row in t.rows:
+            numbers = [
+                f"{c.short} {number(row.cells[c.key].value, c.decimals)}"
+                for c in MODEL_COLUMNS
+                if c.short and c.key in row.cells
+            ]
+            words = row.error or ", ".join(numbers) or "no accuracy"
+            seeds = count(len(row.seeds), "seed")
+            parts.append(Text(f"{t.task}: reward model {row.recipe} ({seeds}): {words}"))
     return Group(*parts) if parts else Text("No records yet.")
 
 
