@@ -19,6 +19,7 @@ from .reports import record as records
 from .reports.record import Metric, Record
 from .stages import evaluate, labels, lengths, optimize, reward_model, sft, tokenizer
 from .stages.cell import Cell
+from .stages.decoding import decoding_key
 from .stats.bootstrap import mean_interval
 from .store import Store, content_hash, write_atomically
 from .training.progress import Display
@@ -209,7 +210,7 @@ def common(cell: Cell, name: str, run_id: str) -> dict[str, Any]:
         "feed": config["feed"]["name"],
         "reference": config["reference"]["name"],
         "seed": config["seed"],
-        "decoding": {**config["decoding"], "max_new_tokens": config["task"]["response_tokens"]},
+        "decoding": {**decoding_key(cell), "max_new_tokens": config["task"]["response_tokens"]},
         "budget": {k: config["budget"][k] for k in ("updates", "responses")},
         "environment": environment(),
         "task": {"name": config["task"]["name"]},

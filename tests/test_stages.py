@@ -3,6 +3,7 @@
 import importlib
 import json
 import pkgutil
+import shutil
 
 import pandas as pd
 import pytest
@@ -10,7 +11,8 @@ from safetensors.torch import load_file
 
 import bench.stages
 from bench.models.tokens import load_tokenizer, prompt_ids
-from bench.names import config_folder
+from bench.names import Unknown, config_folder
+from bench.reports import record as records
 from bench.stages import (
     candidates,
     evaluate,
@@ -24,11 +26,13 @@ from bench.stages import (
     tokenizer,
 )
 from bench.stages.cell import Cell
+from bench.stages.decoding import decoding_key, decoding_of
 from bench.store import Store
 from bench.tasks.example import DataError
 from bench.tune import resolved
 from tests import tiny
 from tests.test_end_to_end import SMALL
+from tests.test_records import record
 
 WORDS = ["algo=ppo", *SMALL, "budget.updates=2", "model.optimization.lr=3e-4"]
 STAGES = [  # in the order in which they are made
@@ -93,6 +97,50 @@ def test_what_an_artifact_does_not_read_leaves_its_key_alone(tmp_path):
     for stage, choice in STAGES[:7]:
         assert a.key(stage, **choice) == b.key(stage, **choice)
     assert a.key(optimize) != b.key(optimize)
+
+
+def test_what_was_decoded_before_keeps_its_name(tmp_path):
+    for name in ("sample", "greedy"):
+        plain = cell(tmp_path, f"decoding={name}")
+        assert decoding_key(plain) == plain.config["decoding"]
+        assert plain.config["decoding"].keys() == {"temperature", "top_p"}
+
+
+def test_models_that_steer_are_named_by_what_they_are(tmp_path, made):
+    """The policy of a store is its key, wherever the store lies; what it started from is known."""
+    policy, start = made.make(optimize) / "policy", made.make(sft)
+    shutil.copytree(made.store.root, tmp_path / "elsewhere")
+    steer = "decoding=proxy_tuning"
+
+    def key(*words: str) -> dict:
+        return decoding_key(cell(tmp_path / "store", steer, f"runs={tmp_path}/runs", *words))
+
+    named = key(f"decoding.tuned={policy}")
+    assert named["tuned"] == f"{policy.parent.name}/policy"
+    assert named["untuned"] == start.name
+    for words in (
+        [f"decoding.tuned={tmp_path}/elsewhere/{named['tuned']}"],
+        [f"decoding.tuned={policy}", f"decoding.untuned={start}"],
+    ):
+        assert key(*words) == named
+    assert key("decoding.tuned=a/b", "decoding.untuned=c/d")["tuned"] == "a/b"
+    with pytest.raises(Unknown, match=r"'nobody' is neither a run of .* nor a folder nor a hub id"):
+        key("decoding.tuned=nobody")
+    with pytest.raises(Unknown, match=r"decoding\.tuned is missing"):
+        key()
+    with pytest.raises(Unknown, match=r"set decoding\.untuned"):
+        key("decoding.tuned=a/b")
+
+
+def test_a_run_steers_by_its_id(tmp_path, made):
+    policy = made.make(optimize) / "policy"
+    told = record("dpo", run_id="dpo-12", policy=str(policy))
+    records.write(told, tmp_path / "runs" / "records")
+    words = ["decoding=proxy_tuning", "decoding.tuned=dpo-12", f"runs={tmp_path}/runs"]
+    assert decoding_of(cell(tmp_path, *words)).tuned == str(policy)
+    records.write(told.model_copy(update={"policy": "gone"}), tmp_path / "runs" / "records")
+    with pytest.raises(Unknown, match="not on this machine"):
+        decoding_of(cell(tmp_path, *words))
 
 
 def test_a_model_of_your_own_sets_the_context(tmp_path, made):

@@ -14,24 +14,36 @@ import torch
 from torch import Tensor, nn
 
 from .beams import likeliest
-from .tokens import on_the_left, prompt_ids
+from .build import load_policy
+from .proxy import ProxyTuned
+from .tokens import load_tokenizer, on_the_left, prompt_ids
+
+
+class DecodingError(ValueError):
+    """A way of decoding that cannot be, told in one line."""
 
 
 @dataclass(frozen=True)
 class Decoding:
     """How text is drawn. Temperature 0 seeks the likeliest response, `beams` prefixes at a time, and
-    with one of them is greedy; top_p 1 cuts nothing."""
+    with one of them is greedy; top_p 1 cuts nothing. tuned, untuned: folders or hub ids of models that
+    steer the one that answers (see proxy.py), `strength` times."""
 
     temperature: float = 1.0
     top_p: float = 1.0
     max_new_tokens: int = 48
     beams: int = 1
+    tuned: str | None = None
+    untuned: str | None = None
+    strength: float = 1.0
 
     def __post_init__(self):
         if self.beams > 1 and self.temperature > 0:
-            raise ValueError(
+            raise DecodingError(
                 f"decoding.beams={self.beams} seeks the likeliest response: set decoding.temperature=0"
             )
+        if self.beams > 1 and self.tuned:
+            raise DecodingError("decoding.beams searches with one model: leave out decoding.tuned")
 
 
 @dataclass(frozen=True)
@@ -68,7 +80,7 @@ def draw(
 ) -> Samples:
     """`per_prompt` responses to each text, side by side, with the random numbers of a seed."""
     return sample(
-        policy,
+        steered(policy, words, decoding),
         prompt_ids(words, prompts),
         decoding,
         uniforms(seed, per_prompt * len(prompts), decoding.max_new_tokens),
@@ -77,6 +89,21 @@ def draw(
         per_prompt=per_prompt,
         on_rows=on_rows,
     )
+
+
+def steered(policy: nn.Module, words: Any, decoding: Decoding) -> nn.Module:
+    """Who speaks: the policy, or the policy with what others have learned."""
+    if decoding.tuned is None:
+        return policy
+    paths = [decoding.tuned, decoding.untuned]
+    for path in paths:
+        if load_tokenizer(path).get_vocab() != words.get_vocab():
+            raise DecodingError(
+                f"proxy tuning adds logits token by token, and the vocabulary of {path} is not that "
+                "of the policy that answers: name models of one tokenizer"
+            )
+    device = next(policy.parameters()).device
+    return ProxyTuned(policy, *(load_policy(p).to(device) for p in paths), decoding.strength)
 
 
 @torch.no_grad()

@@ -4,6 +4,16 @@ from pathlib import Path
 
 from ..names import Unknown
 from ..reports import record as records
+from ..reports.record import Record
+
+
+def policy_of(record: Record) -> str:
+    """The folder of the policy of a record."""
+    if record.policy is None or not Path(record.policy).exists():
+        raise Unknown(
+            f"the policy of {record.run_id} is not on this machine: run `{record.command}`"
+        )
+    return record.policy
 
 
 def respond(path: Path, prompt: str) -> str:
@@ -13,11 +23,7 @@ def respond(path: Path, prompt: str) -> str:
     from ..models.tokens import load_tokenizer, texts_of
 
     record = records.read(path)
-    if record.policy is None or not Path(record.policy).exists():
-        raise Unknown(
-            f"the policy of {record.run_id} is not on this machine: run `{record.command}`"
-        )
-    words, policy = load_tokenizer(record.policy), load_policy(record.policy)
+    words, policy = load_tokenizer(policy_of(record)), load_policy(policy_of(record))
     decoding = Decoding(max_new_tokens=int(record.decoding["max_new_tokens"]))
     drawn = draw(policy, words, [prompt], decoding, record.seed)
     return texts_of(words, drawn.ids)[0].strip()
