@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from bench.models.implicit import implicit_rewards
+from bench.models.implicit import implicit_rewards, lowest
 from bench.models.tokens import Tokens
 from tests.tiny import EOS, PAD
 
@@ -137,3 +137,9 @@ def test_under_the_reference_the_mean_reward_is_minus_the_kl():
 @pytest.mark.parametrize("rows", [1, 4])
 def test_it_does_not_matter_how_many_rows_are_scored_at_a_time(rows):
     assert_close(rewards(POLICY, rows), rewards(POLICY))
+
+
+def test_the_lowest_token_is_neither_the_end_nor_behind_it():
+    tokens = Tokens.collate([([4], [2, 3, EOS]), ([4], [2, EOS]), ([4], [3, 2, EOS])], PAD)
+    scores = torch.tensor([[3.0, 1.0, -9.0], [2.0, -5.0, -7.0], [-1.0, 0.0, 1.0]])
+    assert lowest(scores, tokens).tolist() == [1, 0, 0]

@@ -22,3 +22,9 @@ def implicit_rewards(
     behind the response."""
     ours, theirs = (reference_logps(model, tokens, rows) for model in (policy, reference))
     return beta * (ours - theirs)
+
+
+def lowest(scores: Tensor, tokens: Tokens) -> Tensor:
+    """Where a response has its lowest score, EOS left out: Float[B, T] -> Int[B]."""
+    before_end = torch.arange(tokens.width, device=scores.device) < tokens.length[:, None] - 1
+    return scores.where(before_end, torch.inf).argmin(-1)

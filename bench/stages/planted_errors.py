@@ -53,10 +53,9 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     """columns: prompt_id, split, tokens (without EOS), position, was, planted, lowest (where the
     reward is), hit, sft_lowest (where the SFT model's log-probability is), sft_hit."""
     import pandas as pd
-    import torch
 
     from ..models.build import load_policy
-    from ..models.implicit import implicit_rewards
+    from ..models.implicit import implicit_rewards, lowest
     from ..models.scoring import reference_logps
     from ..models.tokens import Tokens, load_tokenizer, prompt_ids, response_ids
 
@@ -75,12 +74,8 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     micro = cell.config["model"]["micro_batch"]
     with cell.display.stage(f"planted errors {cell.config['name']}"):
         tokens = Tokens.collate(list(zip(prompts, wrong, strict=True)), words.pad_token_id)
-        here = torch.arange(tokens.width) < tokens.length[:, None] - 1
-        scores = (
-            implicit_rewards(policy, reference, tokens, 1.0, micro),
-            reference_logps(reference, tokens, micro),
-        )
-        lowest, sft_lowest = (x.where(here, torch.inf).argmin(-1).numpy() for x in scores)
+        rewards = implicit_rewards(policy, reference, tokens, 1.0, micro)
+        likelihoods = reference_logps(reference, tokens, micro)
     table = pd.DataFrame({
         "prompt_id": [x.id for _, x in rows],
         "split": [split for split, _ in rows],
@@ -88,8 +83,8 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
         "position": [at for at, _ in errors],
         "was": [words.decode([ids[at]]) for ids, (at, _) in zip(responses, errors, strict=True)],
         "planted": [words.decode([token]) for _, token in errors],
-        "lowest": lowest,
-        "sft_lowest": sft_lowest,
+        "lowest": lowest(rewards, tokens).numpy(),
+        "sft_lowest": lowest(likelihoods, tokens).numpy(),
     })  # fmt: skip
     table["hit"] = table["lowest"] == table["position"]
     table["sft_hit"] = table["sft_lowest"] == table["position"]
