@@ -22,6 +22,7 @@ prefzoo: preference-optimization algorithms, and the bench that compares them fa
   prefzoo cite dpo tdpo2                          the papers of recipes as BibTeX; all without names
   prefzoo board [FOLDER]                          the table of the records in runs/ (or FOLDER)
   prefzoo sample RUN PROMPT                       what a trained policy answers
+  prefzoo rewards RUN PROMPT [RESPONSE]           what it rewards in a response, token by token
   prefzoo tune algo=NAME [lr=1e-4,3e-4,...]       choose a learning rate on validation
   prefzoo publish [RUNS]                          copy records to results/, write the leaderboard
 
@@ -168,6 +169,20 @@ def answer(words: list[str]) -> int:
     return 0
 
 
+def token_rewards(words: list[str]) -> int:
+    from .stages.answer import rewarded
+
+    if len(words) < 2:
+        raise Unknown('usage: prefzoo rewards RUN "PROMPT" ["RESPONSE"]')
+    found = find_run(words[0], Path("runs/records"))
+    beta, tokens = rewarded(found, words[1], " ".join(words[2:]))
+    for token, reward in tokens:
+        print(f"{reward:+8.3f}  {token!r}")
+    total = sum(reward for _, reward in tokens)
+    print(f"{total:+8.3f}  sum of {beta:g} · log(policy / SFT model)")
+    return 0
+
+
 def tune(words: list[str]) -> int:
     from .tune import tune
 
@@ -186,6 +201,7 @@ VERBS = {
     "cite": print_citations,
     "board": show_board,
     "sample": answer,
+    "rewards": token_rewards,
     "tune": tune,
     "publish": publish,
 }

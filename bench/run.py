@@ -6,15 +6,17 @@ import resource
 import shlex
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from math import isnan
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from .metrics.diversity import distinct
+from .names import Unknown
 from .reports import record as records
 from .reports.record import Metric, Record
 from .stages import (
@@ -23,17 +25,24 @@ from .stages import (
     labels,
     lengths,
     optimize,
+    planted_errors,
     reward_model,
     reward_report,
     sft,
+    token_rewards,
     tokenizer,
 )
-from .stages.cell import Cell
+from .stages.cell import Cell, name_of
+from .stages.decoding import decoding_key
 from .stats.bootstrap import mean_interval
 from .store import Store, content_hash, write_atomically
 from .training.progress import Display
 
 WATCHED = ("algos", "bench", "conf", "pyproject.toml")  # what makes a checkout dirty
+
+# What `stages` may name besides: made of a policy that was evaluated, their metrics join its record.
+# Each makes `NAME.parquet`, copied to `runs/NAME/`, and notes {"metrics": {name: fields of Metric}}.
+MORE = {name_of(stage): stage for stage in (token_rewards, planted_errors)}
 
 # metric -> (unit, key of its signature). What else a table of answers holds has neither.
 UNITS = {
@@ -55,6 +64,7 @@ def run(config: Mapping[str, Any]) -> list[Record]:
 
     A cell that fails leaves a record that says why, and raises.
     """
+    check_stages(config["stages"])
     cell = Cell(config, Store(Path(config["store"])), Display())
     if "evaluate" not in config["stages"]:
         return [kept(cell, config["name"], lambda run_id: reward_model_record(cell, run_id))]
@@ -64,6 +74,20 @@ def run(config: Mapping[str, Any]) -> list[Record]:
     for who in evaluate.controls(cell):
         found.append(kept(cell, who, lambda run_id, who=who: control_record(cell, who, run_id)))
     return found
+
+
+def check_stages(named: Sequence[str]) -> None:
+    known = ["optimize", "evaluate", "reward_model", *MORE]
+    for name in named:
+        if name not in known:
+            raise Unknown(f"there is no stage {name!r} to ask for: {', '.join(known)}")
+        if name in MORE and "evaluate" not in named:
+            raise Unknown(f"{name} joins the record of an evaluation: add `evaluate` to `stages`")
+
+
+def more(cell: Cell) -> list[ModuleType]:
+    """The stages that a cell asks for besides training and evaluation."""
+    return [MORE[name] for name in cell.config["stages"] if name in MORE]
 
 
 def kept(cell: Cell, name: str, make: Any) -> Record:
@@ -99,7 +123,8 @@ def identity(cell: Cell, name: str) -> str:
         return content_hash(cell.inputs(evaluate, who=name))
     if "evaluate" not in cell.config["stages"]:
         return content_hash(cell.inputs(reward_report))
-    return content_hash([cell.inputs(evaluate, who="end"), name])
+    besides = [cell.inputs(stage) for stage in more(cell)]
+    return content_hash([cell.inputs(evaluate, who="end"), name, *besides])
 
 
 def policy_record(cell: Cell, run_id: str) -> Record:
@@ -116,8 +141,14 @@ def policy_record(cell: Cell, run_id: str) -> Record:
     per_prompt = records.write_per_prompt(run_id, answers(end), folder)
     log = folder.parent / "training" / f"{run_id}.parquet"
     write_atomically(log, (made / "log.parquet").read_bytes())
-    said = common(cell, cell.config["name"], run_id)
     signed = {"trained_reward": ensemble.signature(cell)}
+    at_end = metrics(end, **signed)
+    for stage in more(cell):
+        file = f"{name_of(stage)}.parquet"
+        content = (cell.make(stage) / file).read_bytes()
+        write_atomically(folder.parent / name_of(stage) / f"{run_id}.parquet", content)
+        at_end |= {name: Metric(**m) for name, m in cell.notes(stage)["metrics"].items()}
+    said = common(cell, cell.config["name"], run_id)
     said["budget"] |= {"tokens": notes["tokens"], "flops": notes["flops"]}
     return Record(
         **said,
@@ -126,10 +157,7 @@ def policy_record(cell: Cell, run_id: str) -> Record:
         knobs={k: v for k, v in cell.config["algo"].items() if k != "_target_"},
         policy=str(made / "policy"),
         reward_models=normalizations(cell, {**judges(cell), **trained_on(cell)}),
-        metrics={
-            "end": metrics(end, **signed),
-            "peak": {} if at is None else metrics(peak, **signed),
-        },
+        metrics={"end": at_end, "peak": {} if at is None else metrics(peak, **signed)},
         peak_update=at,
         per_prompt=per_prompt,
         seconds={
@@ -265,7 +293,7 @@ def common(cell: Cell, name: str, run_id: str) -> dict[str, Any]:
         "feed": config["feed"]["name"],
         "reference": config["reference"]["name"],
         "seed": config["seed"],
-        "decoding": {**config["decoding"], "max_new_tokens": config["task"]["response_tokens"]},
+        "decoding": {**decoding_key(cell), "max_new_tokens": config["task"]["response_tokens"]},
         "budget": {k: config["budget"][k] for k in ("updates", "responses")},
         "environment": environment(),
         "task": {"name": config["task"]["name"]},

@@ -86,6 +86,12 @@ def test_a_cell_from_nothing(here, capfd):
     capfd.readouterr()
     assert main(["sample", record.stem, "report : note : anna sold lamps . summary :"]) == 0
     assert capfd.readouterr().out.strip() is not None
+    asked = "report : note : anna sold lamps . summary :"
+    assert main(["rewards", record.stem, asked, "anna sold ."]) == 0
+    *tokens, total = [x.split(maxsplit=1) for x in capfd.readouterr().out.splitlines()]
+    assert [token for _, token in tokens] == ["' anna'", "' sold'", "' .'", "'<eos>'"]
+    assert float(total[0]) == pytest.approx(sum(float(x) for x, _ in tokens), abs=3e-3)
+    assert "0.1 · log" in total[1]
 
 
 def test_a_failed_cell_says_why_and_the_others_go_on(here, capfd):
@@ -111,6 +117,7 @@ def test_a_failed_cell_says_why_and_the_others_go_on(here, capfd):
         (["cite", "dpo", "tdpo3"], "did you mean tdpo2?"),
         (["sample", "nothing", "hello"], "run `python -m bench` first"),
         (["board"], "run `python -m bench` first"),
+        (["rewards", "dpo"], "usage: prefzoo rewards"),
     ],
 )
 def test_unknown_names_suggest_the_closest(here, capfd, words, says):
@@ -205,6 +212,32 @@ def test_single_labels_of_your_own_train_reward_models_and_policies(tmp_path):
     done = command("-m", "algo=pointwise,kto,csft,bco_udm", *own, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert {"accuracy", "accuracy_commoner"} <= metrics(tmp_path)["pointwise 0"].keys()
+
+
+@pytest.mark.slow
+def test_more_stages_join_the_record(shared):
+    stages = "stages=[optimize,evaluate,token_rewards,planted_errors]"
+    done = command("algo=dpo", "seed=5", "budget=smoke", stages, cwd=shared)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = metrics(shared)["dpo 5"]
+    assert {"gold", "implicit_reward", "planted_found", "planted_found_by_sft"} <= found.keys()
+    for name in ("token_rewards", "planted_errors"):
+        assert len(list((shared / "runs" / name).glob("dpo-*.parquet"))) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("decoding", ["greedy", "beam", "proxy_tuning"])
+def test_every_way_of_decoding_runs(shared, decoding):
+    """The tiny policy steers a larger SFT model, whose plain KL to itself stays 0."""
+    assert command("algo=dpo", "seed=6", "budget=smoke", cwd=shared).returncode == 0
+    runs, _ = records.read_all(shared / "runs/records")
+    tiny = next(r for r in runs if (r.recipe, r.seed) == ("dpo", 6))
+    words = ["seed=7", "model.architecture.hidden_size=160", f"decoding={decoding}"]
+    if decoding == "proxy_tuning":
+        words.append(f"decoding.tuned={tiny.run_id}")
+    done = command("algo=dpo", "budget=smoke", *words, cwd=shared)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert metrics(shared)["sft 7"]["kl"] == 0
 
 
 @pytest.mark.slow

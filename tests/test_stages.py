@@ -3,14 +3,19 @@
 import importlib
 import json
 import pkgutil
+import shutil
 
 import pandas as pd
 import pytest
+import torch
 from safetensors.torch import load_file
 
 import bench.stages
-from bench.models.tokens import load_tokenizer, prompt_ids
-from bench.names import config_folder
+from bench.models.build import load_policy
+from bench.models.tokens import load_tokenizer, prompt_ids, response_ids
+from bench.names import Unknown, config_folder
+from bench.reports import record as records
+from bench.run import identity, run
 from bench.stages import (
     candidates,
     contrast,
@@ -18,19 +23,23 @@ from bench.stages import (
     labels,
     lengths,
     optimize,
+    planted_errors,
     reference_scores,
     reward_model,
     reward_report,
     samples,
     sft,
+    token_rewards,
     tokenizer,
 )
 from bench.stages.cell import Cell
-from bench.store import Store
+from bench.stages.decoding import decoding_key, decoding_of
+from bench.store import Store, content_hash
 from bench.tasks.example import DataError
 from bench.tune import resolved
 from tests import tiny
 from tests.test_end_to_end import SMALL
+from tests.test_records import record
 
 WORDS = ["algo=ppo", *SMALL, "budget.updates=2", "model.optimization.lr=3e-4"]
 WORDS += ["+feed.contrast={_target_: algos.DPO, beta: 0.1}"]  # as a recipe of TIS-DPO has it
@@ -47,6 +56,8 @@ STAGES = [  # in the order in which they are made
     (optimize, {}),
     (candidates, {}),
     (evaluate, {"who": "end"}),
+    (token_rewards, {}),
+    (planted_errors, {}),
 ]
 each_stage = pytest.mark.parametrize(
     ("stage", "choice"), STAGES, ids=[s.__name__.rpartition(".")[2] for s, _ in STAGES]
@@ -100,6 +111,50 @@ def test_what_an_artifact_does_not_read_leaves_its_key_alone(tmp_path):
     assert a.key(optimize) != b.key(optimize)
 
 
+def test_what_was_decoded_before_keeps_its_name(tmp_path):
+    for name in ("sample", "greedy"):
+        plain = cell(tmp_path, f"decoding={name}")
+        assert decoding_key(plain) == plain.config["decoding"]
+        assert plain.config["decoding"].keys() == {"temperature", "top_p"}
+
+
+def test_models_that_steer_are_named_by_what_they_are(tmp_path, made):
+    """The policy of a store is its key, wherever the store lies; what it started from is known."""
+    policy, start = made.make(optimize) / "policy", made.make(sft)
+    shutil.copytree(made.store.root, tmp_path / "elsewhere")
+    steer = "decoding=proxy_tuning"
+
+    def key(*words: str) -> dict:
+        return decoding_key(cell(tmp_path / "store", steer, f"runs={tmp_path}/runs", *words))
+
+    named = key(f"decoding.tuned={policy}")
+    assert named["tuned"] == f"{policy.parent.name}/policy"
+    assert named["untuned"] == start.name
+    for words in (
+        [f"decoding.tuned={tmp_path}/elsewhere/{named['tuned']}"],
+        [f"decoding.tuned={policy}", f"decoding.untuned={start}"],
+    ):
+        assert key(*words) == named
+    assert key("decoding.tuned=a/b", "decoding.untuned=c/d")["tuned"] == "a/b"
+    with pytest.raises(Unknown, match=r"'nobody' is neither a run of .* nor a folder nor a hub id"):
+        key("decoding.tuned=nobody")
+    with pytest.raises(Unknown, match=r"decoding\.tuned is missing"):
+        key()
+    with pytest.raises(Unknown, match=r"set decoding\.untuned"):
+        key("decoding.tuned=a/b")
+
+
+def test_a_run_steers_by_its_id(tmp_path, made):
+    policy = made.make(optimize) / "policy"
+    told = record("dpo", run_id="dpo-12", policy=str(policy))
+    records.write(told, tmp_path / "runs" / "records")
+    words = ["decoding=proxy_tuning", "decoding.tuned=dpo-12", f"runs={tmp_path}/runs"]
+    assert decoding_of(cell(tmp_path, *words)).tuned == str(policy)
+    records.write(told.model_copy(update={"policy": "gone"}), tmp_path / "runs" / "records")
+    with pytest.raises(Unknown, match="not on this machine"):
+        decoding_of(cell(tmp_path, *words))
+
+
 def test_a_model_of_your_own_sets_the_context(tmp_path, made):
     words = load_tokenizer(made.make(tokenizer))
     for part in (tiny.llama(vocab_size=len(words)), words):  # which reads 64 tokens
@@ -131,6 +186,8 @@ PINNED = {
     "optimize": (2, 0.06679292768239975),
     "candidates": (1, 34.0546875),
     "evaluate": (2, -1.2650421177968383),
+    "token_rewards": (1, 4.400638580322266),
+    "planted_errors": (1, 76.0),
 }
 
 
@@ -158,6 +215,10 @@ def summary(made: Cell, stage, choice) -> float:
         case "evaluate":
             table = pd.read_parquet(folder / "answers.parquet")
             return float(table[["gold", "kl", "proxy", "bertscore"]].mean().sum())
+        case "token_rewards":
+            return float(pd.read_parquet(folder / "token_rewards.parquet")["reward"].abs().sum())
+        case "planted_errors":
+            return float(pd.read_parquet(folder / "planted_errors.parquet")["position"].sum())
     raise LookupError(stage.__name__)
 
 
@@ -167,3 +228,119 @@ def test_behaviour_changes_with_the_version_alone(made, stage, choice):
     version, number = PINNED[name]
     assert version == stage.VERSION, "pin what the new version makes"
     assert summary(made, stage, choice) == pytest.approx(number, rel=1e-3), "give it a new VERSION"
+
+
+# -- rewards of tokens
+
+
+def test_token_rewards_are_of_the_very_answers_that_were_evaluated(made):
+    """PPO's loss has no β: sums are log π − log π_SFT, which the evaluation calls k1."""
+    table = pd.read_parquet(made.make(token_rewards) / "token_rewards.parquet")
+    answers = pd.read_parquet(made.make(evaluate, who="end") / "answers.parquet")
+    own = table[table["who"] == "end"].groupby("prompt_id", sort=False)
+    assert own["reward"].sum().tolist() == pytest.approx(answers["k1"].tolist(), abs=1e-4)
+    assert own.size().tolist() == answers["length"].tolist()
+    references = table[table["who"] == "references"].groupby("prompt_id", sort=False)
+    texts = {x.id: f"{x.references[0]}<eos>" for _, x in candidates.test_examples(made)}
+    assert references["token"].sum().to_dict() == texts
+    found = made.notes(token_rewards)["metrics"]
+    seen = answers.loc[answers["split"] == "test", "k1"]
+    assert found["implicit_reward"]["value"] == pytest.approx(seen.mean(), abs=1e-4)
+    assert found.keys() == {
+        f"implicit_reward{who}{split}" for who in ("", "_references") for split in ("", "_unseen")
+    }
+
+
+@pytest.mark.parametrize(
+    ("algo", "beta"),
+    [("dpo", 0.1), ("ipo", 0.1), ("tdpo2", 0.1), ("aot", 0.01), ("simpo", 1.0), ("ppo", 1.0)],
+)
+def test_the_price_is_that_of_a_loss_that_reads_a_reference(tmp_path, algo, beta):
+    config = cell(tmp_path, f"algo={algo}").config
+    assert token_rewards.beta_of(config["algo"]) == beta
+
+
+def test_an_error_is_a_token_of_other_responses_and_never_the_end():
+    eos, responses = 1, [[5, 6, 1], [7, 1], [5, 8, 9, 6, 1]] * 40
+    found = planted_errors.planted(responses, seed=0)
+    assert found == planted_errors.planted(responses, seed=0)
+    assert found != planted_errors.planted(responses, seed=1)
+    for ids, (at, token) in zip(responses, found, strict=True):
+        assert 0 <= at < len(ids) - 1
+        assert token not in (eos, ids[at])
+    assert {at for ids, (at, _) in zip(responses, found, strict=True) if len(ids) == 5} == {
+        0,
+        1,
+        2,
+        3,
+    }
+    # Nobody else says 2 and 3, which the first response has to itself.
+    alone = [planted_errors.planted([[2, 3, 1], [4, 1], [6, 1]], seed)[0] for seed in range(50)]
+    assert {token for _, token in alone} == {4, 6}
+
+
+def test_an_error_is_found_where_the_lowest_token_is(made):
+    """Every response read by itself."""
+    table = pd.read_parquet(made.make(planted_errors) / "planted_errors.parquet")
+    words = load_tokenizer(made.make(tokenizer))
+    models = [load_policy(made.make(optimize) / "policy"), load_policy(made.make(sft))]
+    found = []
+    for row, (split, x) in zip(table.itertuples(), candidates.test_examples(made), strict=True):
+        assert (row.prompt_id, row.split) == (x.id, split)
+        said = response_ids(words, list(x.references))[0]
+        assert (len(said) - 1, words.decode([said[row.position]])) == (row.tokens, row.was)
+        (said[row.position],) = words.convert_tokens_to_ids([row.planted])
+        asked = prompt_ids(words, [x.prompt])[0]
+        ours, start = (
+            model(input_ids=torch.tensor([asked + said]))
+            .logits[0]
+            .log_softmax(-1)[torch.arange(len(asked) - 1, len(asked) + len(said) - 2), said[:-1]]
+            for model in models
+        )
+        assert [row.lowest, row.sft_lowest] == [int((ours - start).argmin()), int(start.argmin())]
+        found.append((row.lowest == row.position, row.sft_lowest == row.position))
+    assert list(zip(table["hit"], table["sft_hit"], strict=True)) == found
+
+
+def test_what_was_found_is_counted_by_split():
+    table = pd.DataFrame({
+        "split": ["test", "test", "test", "test_unseen"],
+        "tokens": [2, 4, 4, 5],
+        "hit": [True, False, True, False],
+        "sft_hit": [False, False, True, True],
+    })  # fmt: skip
+    found = planted_errors.metrics(table)
+    values = {name: (m["value"], m["n"]) for name, m in found.items()}
+    assert values == {
+        "planted_found": (pytest.approx(2 / 3), 3),
+        "planted_found_by_sft": (pytest.approx(1 / 3), 3),
+        "planted_found_by_chance": (pytest.approx(1 / 3), 3),
+        "planted_found_unseen": (0, 1),
+        "planted_found_by_sft_unseen": (1, 1),
+        "planted_found_by_chance_unseen": (0.2, 1),
+    }
+    assert found["planted_found"]["low"] == pytest.approx(0.2077, abs=1e-4)  # Wilson, 2 of 3
+
+
+# -- records
+
+
+def test_more_stages_make_another_record_and_none_leave_it_as_it_was(tmp_path):
+    plain = cell(tmp_path)
+    assert identity(plain, "ppo") == content_hash([plain.inputs(evaluate, who="end"), "ppo"])
+    more = cell(tmp_path, "stages=[optimize,evaluate,planted_errors]")
+    both = cell(tmp_path, "stages=[optimize,evaluate,token_rewards,planted_errors]")
+    assert len({identity(c, "ppo") for c in (plain, more, both)}) == 3
+    assert identity(more, "sft") == identity(plain, "sft")
+
+
+@pytest.mark.parametrize(
+    ("stages", "says"),
+    [
+        ("optimize,evaluate,planted_error", r"no stage 'planted_error' .* planted_errors"),
+        ("optimize,planted_errors", "add `evaluate`"),
+    ],
+)
+def test_stages_that_cannot_be_are_told(tmp_path, stages, says):
+    with pytest.raises(Unknown, match=says):
+        run(cell(tmp_path, f"stages=[{stages}]").config)

@@ -2,7 +2,8 @@
 
 A response depends on its own row of uniform numbers and on nothing else in the batch: token t is
 where u_t falls in the cumulative distribution. So neither batch size nor neighbours change a text,
-and two policies that answer with the same numbers are compared on common randomness.
+and two policies that answer with the same numbers are compared on common randomness. The search for
+the likeliest response (`beams`) draws nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,16 +13,37 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .tokens import prompt_ids
+from .beams import likeliest
+from .build import load_policy
+from .proxy import ProxyTuned
+from .tokens import load_tokenizer, on_the_left, prompt_ids
+
+
+class DecodingError(ValueError):
+    """A way of decoding that cannot be, told in one line."""
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How text is drawn. Temperature 0 is greedy; top_p 1 cuts nothing."""
+    """How text is drawn. Temperature 0 seeks the likeliest response, `beams` prefixes at a time, and
+    with one of them is greedy; top_p 1 cuts nothing. tuned, untuned: folders or hub ids of models that
+    steer the one that answers (see proxy.py), `strength` times."""
 
     temperature: float = 1.0
     top_p: float = 1.0
     max_new_tokens: int = 48
+    beams: int = 1
+    tuned: str | None = None
+    untuned: str | None = None
+    strength: float = 1.0
+
+    def __post_init__(self):
+        if self.beams > 1 and self.temperature > 0:
+            raise DecodingError(
+                f"decoding.beams={self.beams} seeks the likeliest response: set decoding.temperature=0"
+            )
+        if self.beams > 1 and self.tuned:
+            raise DecodingError("decoding.beams searches with one model: leave out decoding.tuned")
 
 
 @dataclass(frozen=True)
@@ -58,7 +80,7 @@ def draw(
 ) -> Samples:
     """`per_prompt` responses to each text, side by side, with the random numbers of a seed."""
     return sample(
-        policy,
+        steered(policy, words, decoding),
         prompt_ids(words, prompts),
         decoding,
         uniforms(seed, per_prompt * len(prompts), decoding.max_new_tokens),
@@ -67,6 +89,21 @@ def draw(
         per_prompt=per_prompt,
         on_rows=on_rows,
     )
+
+
+def steered(policy: nn.Module, words: Any, decoding: Decoding) -> nn.Module:
+    """Who speaks: the policy, or the policy with what others have learned."""
+    if decoding.tuned is None:
+        return policy
+    paths = [decoding.tuned, decoding.untuned]
+    for path in paths:
+        if load_tokenizer(path).get_vocab() != words.get_vocab():
+            raise DecodingError(
+                f"proxy tuning adds logits token by token, and the vocabulary of {path} is not that "
+                "of the policy that answers: name models of one tokenizer"
+            )
+    device = next(policy.parameters()).device
+    return ProxyTuned(policy, *(load_policy(p).to(device) for p in paths), decoding.strength)
 
 
 @torch.no_grad()
@@ -87,13 +124,20 @@ def sample(
     At most `rows` responses are under way at a time, prompts of like length together.
     """
     by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    size = max(1, rows // per_prompt)
+    searched = decoding.beams > 1
+    size = max(1, rows // (decoding.beams if searched else per_prompt))
     found: list[Any] = [None] * (len(prompts) * per_prompt)
     for i in range(0, len(prompts), size):
         some = by_length[i : i + size]
         owners = [p * per_prompt + k for p in some for k in range(per_prompt)]
         batch = [prompts[p] for p in some]
-        results = _decode(model, batch, decoding, noise[owners], pad_id, eos_id, per_prompt)
+        if searched:
+            best = likeliest(
+                model, batch, decoding.beams, decoding.max_new_tokens, pad_id=pad_id, eos_id=eos_id
+            )
+            results = [one for one in best for _ in range(per_prompt)]
+        else:
+            results = _decode(model, batch, decoding, noise[owners], pad_id, eos_id, per_prompt)
         for owner, result in zip(owners, results, strict=True):
             found[owner] = result
         on_rows(len(owners))
@@ -105,12 +149,7 @@ def sample(
 def _decode(model, prompts, decoding, noise, pad_id, eos_id, per_prompt):
     """One batch: the prompts read once, then a token a step; finished rows leave the batch."""
     device = next(model.parameters()).device
-    width = max(map(len, prompts))
-    ids = torch.full((len(prompts), width), pad_id, device=device)
-    attention = torch.zeros(len(prompts), width, dtype=torch.long, device=device)
-    for i, row in enumerate(prompts):
-        ids[i, width - len(row) :] = torch.tensor(row, device=device)
-        attention[i, width - len(row) :] = 1
+    ids, attention = (x.to(device) for x in on_the_left(prompts, pad_id))
     positions = (attention.cumsum(-1) - 1).clamp(min=0)
     out = model(input_ids=ids, attention_mask=attention, position_ids=positions, use_cache=True)
     cache, logits = out.past_key_values, out.logits[:, -1]

@@ -103,6 +103,18 @@ def texts_of(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
     return [tokenizer.decode(list(row), **how) for row in rows]
 
 
+def on_the_left(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+    """(ids, attention mask), padded on the left, where what is said next has its place on the right:
+    Int[B, L] each."""
+    width = max(map(len, rows))
+    ids = torch.full((len(rows), width), pad_id)
+    attention = torch.zeros(len(rows), width, dtype=torch.long)
+    for i, row in enumerate(rows):
+        ids[i, width - len(row) :] = torch.tensor(row)
+        attention[i, width - len(row) :] = 1
+    return ids, attention
+
+
 @dataclass(frozen=True)
 class Tokens:
     """B prompts with their responses, padded on the right.

@@ -63,6 +63,15 @@ COLUMNS = (
     Column("length", "length", "tokens of a response", "length", 1, True),
     Column("end_rate", "end rate", "responses that ended by themselves", "ends", 2),
     Column("distinct2", "distinct-2", "different bigrams / bigrams"),
+    Column(
+        "planted_found",
+        "planted errors found ↑",
+        "errors planted in references that the lowest token reward finds",
+        "planted",
+        2,
+    ),
+    Column("planted_found_by_sft", "planted, by SFT", "by the SFT model's least likely token"),
+    Column("planted_found_by_chance", "planted, by chance", "1 / tokens without EOS"),
     Column("seconds", "seconds", "of training, shared stages and evaluation apart", "sec", 0),
 )
 MODEL_COLUMNS = (  # of reward models

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ..feedback.answer import Answer
 from ..tasks.example import Example
 from . import lengths, sft, tokenizer
+from .decoding import decoding_key, decoding_of
 
 if TYPE_CHECKING:
     from .cell import Cell
@@ -20,7 +21,7 @@ def inputs(cell: "Cell") -> dict[str, Any]:
         "data": cell.data,
         "sft": cell.key(sft),
         "lengths": cell.key(lengths),
-        "decoding": config["decoding"],
+        "decoding": decoding_key(cell),
         "prompts": config["budget"]["prompts"],
         "response_tokens": config["task"]["response_tokens"],
         "seed": config["seed"],
@@ -32,18 +33,17 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     import pandas as pd
 
     from ..models.build import load_policy
-    from ..models.sampling import Decoding, draw
+    from ..models.sampling import draw
     from ..models.tokens import load_tokenizer, texts_of
 
     words = load_tokenizer(cell.make(tokenizer))
     prompts = [x.prompt for _, x in test_examples(cell)]
-    limit = cell.config["task"]["response_tokens"]
     with cell.display.stage(f"candidates ({EACH} a prompt)", EACH * len(prompts)) as bar:
         drawn = draw(
             load_policy(cell.make(sft)),
             words,
             prompts,
-            Decoding(**cell.config["decoding"], max_new_tokens=limit),
+            decoding_of(cell),
             3_000 + cell.config["seed"],
             per_prompt=EACH,
             on_rows=bar.advance,

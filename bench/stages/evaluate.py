@@ -19,9 +19,10 @@ from ..feedback.answer import Answer, answers_of
 from ..tasks.example import Example
 from . import candidates, ensemble, labels, lengths, optimize, reward_model, sft, tokenizer
 from .candidates import test_examples
+from .decoding import decoding_key, decoding_of
 
 if TYPE_CHECKING:
-    from ..models.sampling import Decoding, Samples
+    from ..models.sampling import Samples
     from .cell import Cell
 
 VERSION = 2
@@ -60,7 +61,7 @@ def inputs(cell: "Cell", who: str) -> dict[str, Any]:
         "sft": cell.key(sft),
         "proxy": cell.key(reward_model, by=by, part="train"),
         "held_out": cell.key(reward_model, by=by, part="held_out"),
-        "decoding": config["decoding"],
+        "decoding": decoding_key(cell),
         "prompts": config["budget"]["prompts"],
         "response_tokens": config["task"]["response_tokens"],
         "bertscore": config["metrics"]["bertscore"],
@@ -148,14 +149,6 @@ def sampled(cell: "Cell", who: str, examples: Sequence[Example], words: Any) -> 
     prompts = [x.prompt for x in examples]
     seed = 1_000 + cell.config["seed"]
     return draw(load_policy(policy_of(cell, who)), words, prompts, decoding_of(cell), seed)
-
-
-def decoding_of(cell: "Cell") -> "Decoding":
-    from ..models.sampling import Decoding
-
-    return Decoding(
-        **cell.config["decoding"], max_new_tokens=cell.config["task"]["response_tokens"]
-    )
 
 
 def best_of(cell: "Cell", who: str, examples: Sequence[Example]) -> list[Answer]:

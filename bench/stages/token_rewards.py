@@ -1,0 +1,101 @@
+"""Stage: what a policy rewards, token by token, in its own test answers and in the references.
+
+A row a token: β (log π − log π_SFT), where β is that of the loss. A loss that reads no reference has
+no such price; its policy has log-ratios to the SFT model all the same, in nats: β is 1.
+"""
+
+from collections.abc import Mapping
+from math import isnan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..stats.bootstrap import mean_interval
+from . import evaluate, lengths, optimize, sft, tokenizer
+from .candidates import test_examples
+from .decoding import decoding_key
+
+if TYPE_CHECKING:
+    from .cell import Cell
+
+VERSION = 1
+
+
+def inputs(cell: "Cell") -> dict[str, Any]:
+    config = cell.config
+    return {
+        "data": cell.data,
+        "lengths": cell.key(lengths),
+        "sft": cell.key(sft),
+        "policy": cell.key(optimize),
+        "decoding": decoding_key(cell),
+        "prompts": config["budget"]["prompts"],
+        "response_tokens": config["task"]["response_tokens"],
+        "seed": config["seed"],
+    }
+
+
+def beta_of(algo: Mapping[str, Any]) -> float:
+    """The loss's price of leaving the reference, `beta` (IPO: `tau`); 1 where it has none."""
+    from hydra.utils import instantiate
+
+    loss = instantiate(algo)
+    if "token_ref_logps" not in loss.needs | getattr(loss, "credit_needs", frozenset()):
+        return 1.0
+    return float(getattr(loss, "beta", getattr(loss, "tau", 1.0)))
+
+
+def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
+    """columns: prompt_id, split, who (`end`: the policy's answers; `references`), position, token,
+    reward."""
+    import pandas as pd
+
+    from ..models.build import load_policy
+    from ..models.implicit import implicit_rewards
+    from ..models.tokens import Tokens, load_tokenizer, prompt_ids, response_ids
+
+    words = load_tokenizer(cell.make(tokenizer))
+    policy, reference = load_policy(evaluate.policy_of(cell, "end")), load_policy(cell.make(sft))
+    beta = beta_of(cell.config["algo"])
+    rows = test_examples(cell)
+    known = [(split, x) for split, x in rows if x.references]
+    with cell.display.stage(f"token rewards {cell.config['name']}"):
+        answers = evaluate.sampled(cell, "end", [x for _, x in rows], words).rows
+        taught = zip(
+            prompt_ids(words, [x.prompt for _, x in known]),
+            response_ids(words, [x.references[0] for _, x in known]),
+            strict=True,
+        )
+        found = []
+        for who, asked, said in (("end", rows, answers), ("references", known, list(taught))):
+            if not said:
+                continue
+            tokens = Tokens.collate(said, words.pad_token_id)
+            rewards = implicit_rewards(
+                policy, reference, tokens, beta, cell.config["model"]["micro_batch"]
+            )
+            for (split, x), (_, ids), row in zip(asked, said, rewards.tolist(), strict=True):
+                found += [
+                    (x.id, split, who, t, words.decode([token]), row[t])
+                    for t, token in enumerate(ids)
+                ]
+    columns = ["prompt_id", "split", "who", "position", "token", "reward"]
+    table = pd.DataFrame(found, columns=columns)
+    table.to_parquet(folder / "token_rewards.parquet")
+    return {"beta": beta, "metrics": metrics(table)}
+
+
+def metrics(table: Any) -> dict[str, dict[str, Any]]:
+    """Rewards of whole responses: `implicit_reward` of the policy's answers, `..._references`."""
+    found = {}
+    for (who, split), rows in table.groupby(["who", "split"]):
+        name = "implicit_reward" + ("" if who == "end" else f"_{who}") + split.removeprefix("test")
+        mean = mean_interval(rows.groupby("prompt_id")["reward"].sum().to_numpy())
+        bounds = {} if isnan(mean.low) else {"low": mean.low, "high": mean.high}
+        found[name] = {
+            "value": mean.value,
+            "n": mean.n,
+            **bounds,
+            "estimator": "β (log π − log π_SFT) of a response, mean over prompts, percentile bootstrap",
+            "unit": "β · nats a response",
+        }
+    return found
