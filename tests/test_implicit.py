@@ -72,7 +72,7 @@ POLICY, VALUES = optimum(REWARD)
 
 
 def rewards(policy: dict[Prefix, Tensor], rows: int = 100) -> Tensor:
-    return implicit_rewards(Tree(policy), Tree(REFERENCE), TOKENS, BETA, rows)
+    return implicit_rewards(Tree(policy), Tree(REFERENCE), TOKENS, TOKENS, BETA, rows)
 
 
 def along(response: Prefix) -> list[tuple[Prefix, int]]:

@@ -16,12 +16,16 @@ from .tokens import Tokens
 
 @torch.no_grad()
 def implicit_rewards(
-    policy: nn.Module, reference: nn.Module, tokens: Tokens, beta: float, rows: int
+    policy: nn.Module,
+    reference: nn.Module,
+    tokens: Tokens,
+    theirs: Tokens,
+    beta: float,
+    rows: int,
 ) -> Tensor:
     """β (log π − log π_ref) of every response token, `rows` responses at a time: Float[B, T], zero
-    behind the response."""
-    ours, theirs = (reference_logps(model, tokens, rows) for model in (policy, reference))
-    return beta * (ours - theirs)
+    behind the response. `theirs` are the same responses, behind prompts as the reference reads them."""
+    return beta * (reference_logps(policy, tokens, rows) - reference_logps(reference, theirs, rows))
 
 
 def lowest(scores: Tensor, tokens: Tokens) -> Tensor:

@@ -139,6 +139,14 @@ class Tokens:
         length = torch.tensor([len(r) for _, r in rows])
         return cls(ids, start, length, int(length.max()))
 
+    @classmethod
+    def behind(
+        cls, tokenizer: Any, prompts: Sequence[str], responses: Sequence[Sequence[int]]
+    ) -> "Tokens":
+        """Responses, each behind its prompt as this tokenizer puts prompts."""
+        asked = prompt_ids(tokenizer, prompts)
+        return cls.collate(list(zip(asked, responses, strict=True)), tokenizer.pad_token_id)
+
     def __len__(self) -> int:
         return len(self.ids)
 

@@ -49,7 +49,7 @@ def rewarded(path: Path, prompt: str, typed: str) -> tuple[float, list[tuple[str
     """
     from ..models.build import load_policy
     from ..models.implicit import implicit_rewards
-    from ..models.tokens import Tokens, prompt_ids, response_ids
+    from ..models.tokens import Tokens, load_tokenizer, response_ids
     from .token_rewards import beta_of
 
     record, words, policy = opened(path)
@@ -59,7 +59,7 @@ def rewarded(path: Path, prompt: str, typed: str) -> tuple[float, list[tuple[str
         ids = response_ids(words, [between + typed])[0]
     else:
         ids = response(record, words, policy, prompt)
-    tokens = Tokens.collate([(prompt_ids(words, [prompt])[0], ids)], words.pad_token_id)
+    ours, theirs = (Tokens.behind(w, [prompt], [ids]) for w in (words, load_tokenizer(start)))
     beta = beta_of(record.config["algo"])
-    rewards = implicit_rewards(policy, load_policy(start), tokens, beta, 1)[0].tolist()
+    rewards = implicit_rewards(policy, load_policy(start), ours, theirs, beta, 1)[0].tolist()
     return beta, [(words.decode([i]), x) for i, x in zip(ids, rewards, strict=True)]

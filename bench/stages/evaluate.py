@@ -171,23 +171,20 @@ def divergence(
     from ..models.build import load_policy
     from ..models.sampling import Decoding, draw
     from ..models.scoring import kl_along
-    from ..models.tokens import Tokens, load_tokenizer, prompt_ids
+    from ..models.tokens import Tokens, load_tokenizer
 
     policy, reference = load_policy(policy_of(cell, who)), load_policy(cell.make(sft))
     plain = Decoding(max_new_tokens=cell.config["task"]["response_tokens"])
     prompts = [x.prompt for x in examples]
     if decoding_of(cell) != plain:
         drawn = draw(policy, words, prompts, plain, 2_000 + cell.config["seed"])
-    theirs = prompt_ids(load_tokenizer(cell.make(tokenizer)), prompts)
-    tokens, others = (
-        Tokens.collate(list(zip(asked, drawn.ids, strict=True)), words.pad_token_id)
-        for asked in (drawn.prompts, theirs)
-    )
-    exact, k1 = kl_along(policy, reference, tokens, others, cell.config["model"]["micro_batch"])
+    plain_words = load_tokenizer(cell.make(tokenizer))  # those of the SFT model
+    ours, theirs = (Tokens.behind(x, prompts, drawn.ids) for x in (words, plain_words))
+    exact, k1 = kl_along(policy, reference, ours, theirs, cell.config["model"]["micro_batch"])
     total = exact.sum(-1)
     return {
         "kl": total.numpy(),
-        "kl_per_token": (total / tokens.length).numpy(),
+        "kl_per_token": (total / ours.length).numpy(),
         "k1": k1.sum(-1).numpy(),
     }
 

@@ -280,14 +280,12 @@ def validation(cell: "Cell", words: Any, base: Any) -> Callable[["Models"], Mapp
     held-out reward model), exact KL to the SFT model in nats a response, length, end rate."""
     from ..models.sampling import Decoding, draw
     from ..models.scoring import kl_along
-    from ..models.tokens import Tokens, load_tokenizer, prompt_ids
+    from ..models.tokens import Tokens, load_tokenizer
 
     config = cell.config
     examples = cell.examples("validation")[: config["budget"]["validation"]]
     prompts = [x.prompt for x in examples]
-    theirs = prompt_ids(
-        load_tokenizer(cell.make(tokenizer)), prompts
-    )  # as the SFT model reads them
+    plain = load_tokenizer(cell.make(tokenizer))  # that of the SFT model
     decoding = Decoding(max_new_tokens=config["task"]["response_tokens"])
     device = next(base.parameters()).device
     judge = None
@@ -297,11 +295,8 @@ def validation(cell: "Cell", words: Any, base: Any) -> Callable[["Models"], Mapp
 
     def validate(models: "Models") -> Mapping[str, float]:
         drawn = draw(models.policy, words, prompts, decoding, config["seed"] + 17)
-        ours, others = (
-            Tokens.collate(list(zip(asked, drawn.ids, strict=True)), words.pad_token_id).to(device)
-            for asked in (drawn.prompts, theirs)
-        )
-        exact, _ = kl_along(models.policy, base, ours, others, config["model"]["micro_batch"])
+        ours, theirs = (Tokens.behind(x, prompts, drawn.ids).to(device) for x in (words, plain))
+        exact, _ = kl_along(models.policy, base, ours, theirs, config["model"]["micro_batch"])
         found = {
             "kl": exact.sum(-1).mean().item(),
             "length": float(np.mean([len(ids) for ids in drawn.ids])),

@@ -57,14 +57,14 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     from ..models.build import load_policy
     from ..models.implicit import implicit_rewards, lowest
     from ..models.scoring import reference_logps
-    from ..models.tokens import Tokens, load_tokenizer, prompt_ids, response_ids
+    from ..models.tokens import Tokens, load_tokenizer, response_ids
 
-    words = load_tokenizer(cell.make(tokenizer))
-    policy, reference = load_policy(evaluate.policy_of(cell, "end")), load_policy(cell.make(sft))
+    words, answering = load_tokenizer(cell.make(tokenizer)), evaluate.policy_of(cell, "end")
+    policy, reference = load_policy(answering), load_policy(cell.make(sft))
     rows = [(split, x) for split, x in test_examples(cell) if x.references and x.references[0]]
     if len(rows) < 2:
         raise DataError(f"task {cell.task.name}: planted_errors needs test rows with references")
-    prompts = prompt_ids(words, [x.prompt for _, x in rows])
+    prompts = [x.prompt for _, x in rows]
     responses = response_ids(words, [x.references[0] for _, x in rows])
     errors = planted(responses, cell.config["seed"])
     wrong = [
@@ -73,9 +73,10 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     ]
     micro = cell.config["model"]["micro_batch"]
     with cell.display.stage(f"planted errors {cell.config['name']}"):
-        tokens = Tokens.collate(list(zip(prompts, wrong, strict=True)), words.pad_token_id)
-        rewards = implicit_rewards(policy, reference, tokens, 1.0, micro)
-        likelihoods = reference_logps(reference, tokens, micro)
+        tokens = Tokens.behind(load_tokenizer(answering), prompts, wrong)
+        theirs = Tokens.behind(words, prompts, wrong)
+        rewards = implicit_rewards(policy, reference, tokens, theirs, 1.0, micro)
+        likelihoods = reference_logps(reference, theirs, micro)
     table = pd.DataFrame({
         "prompt_id": [x.id for _, x in rows],
         "split": [split for split, _ in rows],

@@ -51,29 +51,28 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
 
     from ..models.build import load_policy
     from ..models.implicit import implicit_rewards
-    from ..models.tokens import Tokens, load_tokenizer, prompt_ids, response_ids
+    from ..models.tokens import Tokens, load_tokenizer, response_ids
 
-    words = load_tokenizer(cell.make(tokenizer))
-    policy, reference = load_policy(evaluate.policy_of(cell, "end")), load_policy(cell.make(sft))
+    answering = evaluate.policy_of(cell, "end")
+    words, plain = load_tokenizer(answering), load_tokenizer(cell.make(tokenizer))
+    policy, reference = load_policy(answering), load_policy(cell.make(sft))
     beta = beta_of(cell.config["algo"])
     rows = test_examples(cell)
     known = [(split, x) for split, x in rows if x.references]
     with cell.display.stage(f"token rewards {cell.config['name']}"):
-        answers = evaluate.sampled(cell, "end", [x for _, x in rows], words).rows
-        taught = zip(
-            prompt_ids(words, [x.prompt for _, x in known]),
-            response_ids(words, [x.references[0] for _, x in known]),
-            strict=True,
-        )
+        answers = evaluate.sampled(cell, "end", [x for _, x in rows], words).ids
+        taught = response_ids(words, [x.references[0] for _, x in known])
         found = []
-        for who, asked, said in (("end", rows, answers), ("references", known, list(taught))):
+        for who, asked, said in (("end", rows, answers), ("references", known, taught)):
             if not said:
                 continue
-            tokens = Tokens.collate(said, words.pad_token_id)
-            rewards = implicit_rewards(
-                policy, reference, tokens, beta, cell.config["model"]["micro_batch"]
+            ours, theirs = (
+                Tokens.behind(w, [x.prompt for _, x in asked], said) for w in (words, plain)
             )
-            for (split, x), (_, ids), row in zip(asked, said, rewards.tolist(), strict=True):
+            rewards = implicit_rewards(
+                policy, reference, ours, theirs, beta, cell.config["model"]["micro_batch"]
+            )
+            for (split, x), ids, row in zip(asked, said, rewards.tolist(), strict=True):
                 found += [
                     (x.id, split, who, t, words.decode([token]), row[t])
                     for t, token in enumerate(ids)
