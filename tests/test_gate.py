@@ -35,13 +35,14 @@ def committed() -> list[Record]:
     return [r for r in map(read, sorted(RECORDS.glob("*.json"))) if r.status == "good"]
 
 
-def record(task: str, seed: int, recipe: str, **budget: int) -> Record:
-    """The one of a recipe whose shared stages have this seed."""
+def record(task: str, seed: int, recipe: str) -> Record:
+    """The one of a recipe whose shared stages have this seed, as it is without more words."""
     (found,) = [
         r
         for r in committed()
         if (r.task.name, r.config["shared_seed"], r.recipe) == (task, seed, recipe)
-        and r.config["budget"].items() >= budget.items()
+        and r.decoding["temperature"] == 1.0
+        and "ensemble" not in r.config["feedback"]
     ]
     return found
 
