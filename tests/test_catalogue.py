@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 
 import algos
 from algos import ALGORITHMS
+from algos.core import FromRollouts
 from bench.names import base, classes, recipe
 
 ROOT = Path(__file__).parents[1]
@@ -87,3 +88,20 @@ def test_every_loss_is_in_the_catalogue():
     said = {name for name, (node, _) in classes().items() if base(node).startswith("From")}
     assert said == {cls.__name__ for cls in ALGORITHMS.values()}
     assert all(getattr(algos, cls.__name__) is cls for cls in ALGORITHMS.values())
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "conf/experiment").glob("*.yaml")), ids=str)
+def test_experiments_name_recipes(path):
+    """`offline_zoo` names every loss that trains a policy on what is there, but for second readings."""
+    config = compose("run", overrides=[f"experiment={path.stem}"], return_hydra_config=True)
+    params = config.hydra.sweeper.params or {}
+    swept = set(params.get("algo", config.hydra.runtime.choices.algo).split(","))
+    assert swept <= set(RECIPES)
+    if path.stem == "offline_zoo":
+        offline = {
+            name
+            for name, cls in ALGORITHMS.items()
+            if not issubclass(cls, FromRollouts) and "score" not in cls.needs
+        }
+        second = {"cpo_sum", "orpo_token_mean", "rrhf_authors_code"}
+        assert offline - swept == second
