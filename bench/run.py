@@ -108,13 +108,19 @@ def kept(cell: Cell, name: str, make: Any) -> Record:
             **common(cell, name, run_id),
             status="failed",
             error=why,
-            kind="control" if name in evaluate.CONTROLS else "policy",
+            kind=kind_of(cell, name),
             seconds={"cell": time.perf_counter() - start},
         )
         records.write(failed, folder)
         raise
     records.write(found, folder)
     return found
+
+
+def kind_of(cell: Cell, name: str) -> str:
+    if name in evaluate.CONTROLS:
+        return "control"
+    return "policy" if "evaluate" in cell.config["stages"] else "reward_model"
 
 
 def identity(cell: Cell, name: str) -> str:

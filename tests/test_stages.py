@@ -172,6 +172,15 @@ def test_a_model_of_your_own_sets_the_context(tmp_path, made):
     assert max(len(row) for row in prompt_ids(words, [x.prompt for x in kept])) <= 36
 
 
+def test_the_budget_counts_the_models_that_tell_how_good_a_token_is(made):
+    words = ["algo=tis_dpo", *SMALL, "budget.updates=2"]
+    tis = Cell(resolved(words, config_folder()), made.store)
+    own = pd.read_parquet(tis.make(optimize) / "log.parquet")["tokens"].sum()
+    others = tis.notes(contrast, by="dataset")["tokens"]
+    assert others == 2 * own  # the same pairs, twice
+    assert tis.notes(optimize)["tokens"] == own + others
+
+
 # Where behaviour changes, give the stage's VERSION a new number and pin what it makes now.
 PINNED = {
     "tokenizer": (1, 168),

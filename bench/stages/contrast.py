@@ -50,23 +50,25 @@ def build(cell: "Cell", folder: Path, checkpoints: Path, by: str) -> dict[str, A
         chosen_ref_logps=known[1],
         rejected_ref_logps=known[0],
     )
-    likes, dislikes = (
+    (likes, one), (dislikes, other) = (
         scores(cell, by, taught, pairs, words.pad_token_id, checkpoints / name)
         for name, taught in [("labels", pairs), ("reverse", reverse)]
     )
     apart = {side: likes[side] - dislikes[side] for side in likes}
     save_file(apart, folder / reference_scores.FILE)
-    return {f"mean_{side}": float(x.mean()) for side, x in apart.items()}
+    means = {f"mean_{side}": float(x.mean()) for side, x in apart.items()}
+    return {**means, **{name: one[name] + other[name] for name in one}}
 
 
 def scores(
     cell: "Cell", by: str, taught: "PairRows", pairs: "PairRows", pad_id: int, checkpoints: Path
-) -> "dict[str, Tensor]":
-    """log π of every response token of the pairs, by a model that has learned from `taught`."""
+) -> "tuple[dict[str, Tensor], dict[str, float]]":
+    """log π of every response token of the pairs, by a model that has learned from `taught`; and what
+    learning took."""
     from accelerate import Accelerator
     from hydra.utils import instantiate
 
-    from ..models.build import load_policy
+    from ..models.build import load_policy, parameters
     from ..training.batches import Models
     from ..training.feeds import compared
     from ..training.loop import Optimization, train
@@ -77,7 +79,7 @@ def scores(
     checkpoints.mkdir(exist_ok=True)
     name = f"contrast ({by}, {checkpoints.name})"
     with cell.display.stage(name, spec["updates"]) as bar:
-        train(
+        log = train(
             algo,
             compared(algo, taught, spec["responses"], spec["seed"], pad_id, accelerator.device),
             Models(policy=policy),
@@ -89,9 +91,11 @@ def scores(
             checkpoints=checkpoints,
             bar=bar,
             stage=name,
-        )
+        ).log
     with cell.display.stage(f"{name}: scores", 2 * len(pairs)) as bar:
-        return {
+        found = {
             side: reference_scores.logps(policy, getattr(pairs, side), pad_id, micro, bar)
             for side in ("chosen", "rejected")
         }
+    tokens = sum(row["tokens"] for row in log)
+    return found, {"tokens": tokens, "flops": 6.0 * parameters(policy) * tokens}

@@ -116,13 +116,12 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     log.to_parquet(folder / "log.parquet")
     tokens = int(log["tokens"].sum())
     learning = sum(models.parameters(m) for m in taking_part.trained.values())
-    return {
-        "peak_update": run.peak_update,
-        "updates": spec["updates"],
-        "tokens": tokens,
-        # Forward and backward: 6 a parameter and token. Sampling and references come on top.
-        "flops": 6.0 * learning * tokens,
-    }
+    # Forward and backward: 6 a parameter and token. Sampling and references come on top.
+    found = {"tokens": tokens, "flops": 6.0 * learning * tokens}
+    if "contrast" in spec:  # two models more had to learn
+        before = cell.notes(contrast, by=labels.labeller(cell))
+        found = {name: x + before[name] for name, x in found.items()}
+    return {"peak_update": run.peak_update, "updates": spec["updates"], **found}
 
 
 def referred_to(spec: Mapping[str, Any], base: Any) -> tuple[Any, Any]:
