@@ -66,13 +66,16 @@ def run(config: Mapping[str, Any]) -> list[Record]:
     """
     check_stages(config["stages"])
     cell = Cell(config, Store(Path(config["store"])), Display())
+    ensemble.combination(cell)  # says at once what is wrong with it
     if "evaluate" not in config["stages"]:
         return [kept(cell, config["name"], lambda run_id: reward_model_record(cell, run_id))]
     found = [
         kept(cell, config["name"], lambda run_id: policy_record(cell, run_id)),
     ]
     for who in evaluate.controls(cell):
-        found.append(kept(cell, who, lambda run_id, who=who: control_record(cell, who, run_id)))
+        found.append(
+            kept(cell, who, lambda run_id, who=who: control_record(cell, who, run_id), control=True)
+        )
     return found
 
 
@@ -83,6 +86,8 @@ def check_stages(named: Sequence[str]) -> None:
             raise Unknown(f"there is no stage {name!r} to ask for: {', '.join(known)}")
         if name in MORE and "evaluate" not in named:
             raise Unknown(f"{name} joins the record of an evaluation: add `evaluate` to `stages`")
+    if not {"evaluate", "reward_model"} & set(named):
+        raise Unknown("`stages` ends in no record: add evaluate, or reward_model")
 
 
 def more(cell: Cell) -> list[ModuleType]:
@@ -90,11 +95,11 @@ def more(cell: Cell) -> list[ModuleType]:
     return [MORE[name] for name in cell.config["stages"] if name in MORE]
 
 
-def kept(cell: Cell, name: str, make: Any) -> Record:
+def kept(cell: Cell, name: str, make: Any, control: bool = False) -> Record:
     """A good record that is there already, or the one made now, or the failure."""
     folder = Path(cell.config["runs"]) / "records"
     start = time.perf_counter()
-    run_id = f"{name}-{identity(cell, name)[:12]}"
+    run_id = f"{name}-{identity(cell, name, control)[:12]}"
     path = folder / f"{run_id}.json"
     if path.exists():
         found = records.read(path)
@@ -108,7 +113,7 @@ def kept(cell: Cell, name: str, make: Any) -> Record:
             **common(cell, name, run_id),
             status="failed",
             error=why,
-            kind=kind_of(cell, name),
+            kind="control" if control else kind_of(cell),
             seconds={"cell": time.perf_counter() - start},
         )
         records.write(failed, folder)
@@ -117,15 +122,13 @@ def kept(cell: Cell, name: str, make: Any) -> Record:
     return found
 
 
-def kind_of(cell: Cell, name: str) -> str:
-    if name in evaluate.CONTROLS:
-        return "control"
+def kind_of(cell: Cell) -> str:
     return "policy" if "evaluate" in cell.config["stages"] else "reward_model"
 
 
-def identity(cell: Cell, name: str) -> str:
+def identity(cell: Cell, name: str, control: bool = False) -> str:
     """A hash of everything that determines the numbers of a row."""
-    if name in evaluate.CONTROLS:
+    if control:
         return content_hash(cell.inputs(evaluate, who=name))
     if "evaluate" not in cell.config["stages"]:
         return content_hash(cell.inputs(reward_report))

@@ -329,7 +329,7 @@ def test_single_labels_teach_a_classifier_whatever_the_recipe_says_of_pairs(labe
     other = Cell(config, labelled.store)
     assert config["model"]["reward_model"]["algo"]["_target_"] == "algos.BradleyTerry"
     assert labels.labeller(other) == "dataset"
-    assert reward_model.learner(other) == {"_target_": "algos.Pointwise"}
+    assert reward_model.learner(other, "dataset") == {"_target_": "algos.Pointwise"}
     with pytest.raises(DataError, match="single labels and no pairs"):
         labels.pair_rows(other, None, "dataset", "train")
 

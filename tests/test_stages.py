@@ -8,6 +8,7 @@ import shutil
 import pandas as pd
 import pytest
 import torch
+from hydra.utils import instantiate
 from safetensors.torch import load_file
 
 import bench.stages
@@ -42,7 +43,7 @@ from tests.test_end_to_end import SMALL
 from tests.test_records import record
 
 WORDS = ["algo=ppo", *SMALL, "budget.updates=2", "model.optimization.lr=3e-4"]
-WORDS += ["+feed.contrast={_target_: algos.DPO, beta: 0.1}"]  # as a recipe of TIS-DPO has it
+CONTRAST = "+feed.contrast={_target_: algos.DPO, beta: 0.1}"  # as a recipe of TIS-DPO has it
 STAGES = [  # in the order in which they are made
     (tokenizer, {}),
     (lengths, {}),
@@ -86,7 +87,7 @@ def test_every_stage_is_here():
 @each_stage
 def test_a_new_version_makes_new_artifacts_downstream(tmp_path, monkeypatch, stage, choice):
     def keys() -> list[str]:
-        return [cell(tmp_path).key(s, **c) for s, c in STAGES]
+        return [cell(tmp_path, CONTRAST).key(s, **c) for s, c in STAGES]
 
     before = keys()
     monkeypatch.setattr(stage, "VERSION", stage.VERSION + 1)
@@ -100,12 +101,12 @@ def test_a_new_version_makes_new_artifacts_downstream(tmp_path, monkeypatch, sta
 
 @each_stage
 def test_other_data_make_other_artifacts(tmp_path, stage, choice):
-    there, elsewhere = cell(tmp_path), cell(tmp_path, "task.load.seed=1")
+    there, elsewhere = cell(tmp_path, CONTRAST), cell(tmp_path, CONTRAST, "task.load.seed=1")
     assert there.key(stage, **choice) != elsewhere.key(stage, **choice)
 
 
 def test_what_an_artifact_does_not_read_leaves_its_key_alone(tmp_path):
-    a, b = cell(tmp_path), cell(tmp_path, "algo.kl_coef=0.2", "seed=3")
+    a, b = (cell(tmp_path, CONTRAST, *words) for words in ([], ["algo.kl_coef=0.2", "seed=3"]))
     for stage, choice in STAGES[:7]:
         assert a.key(stage, **choice) == b.key(stage, **choice)
     assert a.key(optimize) != b.key(optimize)
@@ -172,6 +173,23 @@ def test_a_model_of_your_own_sets_the_context(tmp_path, made):
     assert max(len(row) for row in prompt_ids(words, [x.prompt for x in kept])) <= 36
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["algo=tis_dpo", "~feed.contrast"], "say how they learn"),
+        (["algo=tis_dpo", "feed.contrast={_target_: algos.KTO}"], "a loss of pairs"),
+        (["algo=dpo", "+feed.contrast={_target_: algos.DPO}"], "no use for feed.contrast"),
+        (["algo=kto", "+feed.density_ratio={low: 0.5, high: 10}"], "no use for feed.density_ratio"),
+        (["algo=dpo", "+feed.control={good: a, bad: b}"], "no use for feed.control"),
+        (["algo=csft", "reference=moving"], "does not know"),
+    ],
+)
+def test_a_feed_that_does_not_suit_its_loss_is_told(words, says):
+    config = resolved(words, config_folder())
+    with pytest.raises(ValueError, match=says):
+        optimize.check(instantiate(config["algo"]), config["feed"], config["reference"])
+
+
 def test_the_budget_counts_the_models_that_tell_how_good_a_token_is(made):
     words = ["algo=tis_dpo", *SMALL, "budget.updates=2"]
     tis = Cell(resolved(words, config_folder()), made.store)
@@ -195,7 +213,7 @@ PINNED = {
     "optimize": (2, 0.06679292768239975),
     "candidates": (1, 34.0546875),
     "evaluate": (2, -1.2650421177968383),
-    "token_rewards": (1, 4.400638580322266),
+    "token_rewards": (1, 0.2200319290161133),
     "planted_errors": (1, 76.0),
 }
 
@@ -235,6 +253,8 @@ def summary(made: Cell, stage, choice) -> float:
 def test_behaviour_changes_with_the_version_alone(made, stage, choice):
     name = stage.__name__.rpartition(".")[2]
     version, number = PINNED[name]
+    if stage is contrast:
+        made = Cell(resolved([*WORDS, CONTRAST], config_folder()), made.store)
     assert version == stage.VERSION, "pin what the new version makes"
     assert summary(made, stage, choice) == pytest.approx(number, rel=1e-3), "give it a new VERSION"
 
@@ -243,18 +263,19 @@ def test_behaviour_changes_with_the_version_alone(made, stage, choice):
 
 
 def test_token_rewards_are_of_the_very_answers_that_were_evaluated(made):
-    """PPO's loss has no β: sums are log π − log π_SFT, which the evaluation calls k1."""
+    """Sums are β times log π − log π_SFT, which the evaluation calls k1."""
+    beta = made.config["algo"]["kl_coef"]
     table = pd.read_parquet(made.make(token_rewards) / "token_rewards.parquet")
     answers = pd.read_parquet(made.make(evaluate, who="end") / "answers.parquet")
     own = table[table["who"] == "end"].groupby("prompt_id", sort=False)
-    assert own["reward"].sum().tolist() == pytest.approx(answers["k1"].tolist(), abs=1e-4)
+    assert own["reward"].sum().tolist() == pytest.approx((beta * answers["k1"]).tolist(), abs=1e-5)
     assert own.size().tolist() == answers["length"].tolist()
     references = table[table["who"] == "references"].groupby("prompt_id", sort=False)
     texts = {x.id: f"{x.references[0]}<eos>" for _, x in candidates.test_examples(made)}
     assert references["token"].sum().to_dict() == texts
     found = made.notes(token_rewards)["metrics"]
     seen = answers.loc[answers["split"] == "test", "k1"]
-    assert found["implicit_reward"]["value"] == pytest.approx(seen.mean(), abs=1e-4)
+    assert found["implicit_reward"]["value"] == pytest.approx(beta * seen.mean(), abs=1e-5)
     assert found.keys() == {
         f"implicit_reward{who}{split}" for who in ("", "_references") for split in ("", "_unseen")
     }
@@ -262,7 +283,15 @@ def test_token_rewards_are_of_the_very_answers_that_were_evaluated(made):
 
 @pytest.mark.parametrize(
     ("algo", "beta"),
-    [("dpo", 0.1), ("ipo", 0.1), ("tdpo2", 0.1), ("aot", 0.01), ("simpo", 1.0), ("ppo", 1.0)],
+    [
+        ("dpo", 0.1),
+        ("ipo", 0.1),
+        ("tdpo2", 0.1),
+        ("aot", 0.01),
+        ("simpo", 1.0),
+        ("ppo", 0.05),
+        ("sppo", 1e-3),
+    ],
 )
 def test_the_price_is_that_of_a_loss_that_reads_a_reference(tmp_path, algo, beta):
     config = cell(tmp_path, f"algo={algo}").config
@@ -340,7 +369,8 @@ def test_more_stages_make_another_record_and_none_leave_it_as_it_was(tmp_path):
     more = cell(tmp_path, "stages=[optimize,evaluate,planted_errors]")
     both = cell(tmp_path, "stages=[optimize,evaluate,token_rewards,planted_errors]")
     assert len({identity(c, "ppo") for c in (plain, more, both)}) == 3
-    assert identity(more, "sft") == identity(plain, "sft")
+    assert identity(more, "sft", True) == identity(plain, "sft", True)
+    assert identity(plain, "sft", True) != identity(plain, "sft")
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ class Ensemble:
         if self.combine not in COMBINATIONS:
             known = ", ".join(COMBINATIONS)
             raise LookupError(f"feedback.ensemble.combine={self.combine!r}: one of {known}")
-        if self.members <= self.ddof:
+        if self.combine == "uncertainty_weighted" and self.members <= self.ddof:
             raise ValueError(
                 f"feedback.ensemble.members={self.members}: a variance over members − {self.ddof} "
                 "needs more of them"

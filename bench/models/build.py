@@ -41,11 +41,16 @@ def muted(policy: nn.Module) -> nn.Module:
     """Tokens of `generation_config.suppress_tokens` have no share in what the policy says."""
     if silent := policy.generation_config.suppress_tokens:
 
-        def silence(head: nn.Module, hidden: Any, logits: torch.Tensor) -> torch.Tensor:
+        def silenced(logits: torch.Tensor) -> torch.Tensor:
             columns = torch.tensor(silent, device=logits.device)
             return logits.index_fill(-1, columns, torch.finfo(logits.dtype).min)
 
-        policy.get_output_embeddings().register_forward_hook(silence)
+        def after(policy: nn.Module, read: Any, out: Any) -> Any:
+            out.logits = silenced(out.logits)  # some models cap what their head says
+            return out
+
+        policy.get_output_embeddings().register_forward_hook(lambda head, x, out: silenced(out))
+        policy.register_forward_hook(after)
     return policy
 
 

@@ -20,6 +20,7 @@ def controlled(policy: nn.Module, tokenizer: str | Path, good: str, bad: str, se
     if len(words) > policy.get_input_embeddings().num_embeddings:
         torch.manual_seed(seed)
         policy.resize_token_embeddings(len(words), mean_resizing=False)
-    policy.generation_config.suppress_tokens = words.convert_tokens_to_ids([good, bad])
+    own = policy.generation_config.suppress_tokens or []
+    policy.generation_config.suppress_tokens = [*own, *words.convert_tokens_to_ids([good, bad])]
     muted(policy)
     return words

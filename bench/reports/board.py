@@ -24,7 +24,7 @@ CONTROLS = (
 FROM_GOLD = {"gold", "gold_unseen"}
 TRAINED_ON = {  # feedback -> the metrics that are the same signal
     "gold": FROM_GOLD,
-    "reward_model": {"proxy"},
+    "reward_model": {"held_out"},  # it labels the pairs
     "ensemble": {"proxy"},
     "rouge": {"rouge1", "rouge2", "rougeL", "rougeLsum"},
 }
@@ -80,7 +80,10 @@ MODEL_COLUMNS = (  # of reward models
     Column("accuracy_unseen", "unseen ↑", "accuracy on prompts of a kind not trained on", "unseen"),
     Column("accuracy_other", "elsewhere ↑", "accuracy on another task's pairs", "elsewhere"),
     Column(
-        "calibration_error", "calibration error ↓", "expected, of P(chosen) = σ(margin)", "error"
+        "calibration_error",
+        "calibration error ↓",
+        "expected, of P(chosen) = σ(raw margin)",
+        "error",
     ),
     Column("log_loss", "log loss ↓", "nats a pair; log 2 = 0.693 says nothing", "log loss"),
     Column("margin_q05", "margin 5 %", "reward of the chosen answer less the other's: quantiles"),
@@ -137,7 +140,10 @@ def trained_on(run: Record, signal: str) -> bool:
     """The run was trained on the very signal, by its feedback or by the reward's signature."""
     trained, judged = (run.metrics.end.get(name) for name in ("trained_reward", signal))
     same = trained and judged and trained.signature and trained.signature == judged.signature
-    return bool(same) or signal in TRAINED_ON.get(run.feedback or "", ())
+    taught = TRAINED_ON.get(run.feedback or "", ())
+    if signal == "win_rate" and "gold" not in run.metrics.end:  # held_out tells who wins
+        signal = "held_out"
+    return bool(same) or signal in taught
 
 
 def place(run: Record, found: Mapping[str, Cell], signal: str | None) -> Section:

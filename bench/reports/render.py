@@ -137,7 +137,9 @@ def said(v: Versus) -> str:
 
 def markdown_models(t: Table) -> str:
     """How good the reward models of a task are, and what the columns say."""
-    columns = [c for c in MODEL_COLUMNS if any(c.key in row.cells for row in t.rows)]
+    columns = [
+        c for c in MODEL_COLUMNS if c.key == "accuracy" or any(c.key in row.cells for row in t.rows)
+    ]
     lines = [
         "| " + " | ".join(["reward model", "seeds", *(c.title for c in columns)]) + " |",
         "|" + "|".join([":--", ":-:", *["--:"] * len(columns)]) + "|",

@@ -10,6 +10,8 @@ from ..reports.record import Record
 
 def policy_of(record: Record) -> str:
     """The folder of the policy of a record."""
+    if record.kind == "reward_model":
+        raise Unknown(f"{record.run_id} is a reward model and answers nothing: name a policy's run")
     if record.policy is None or not Path(record.policy).exists():
         raise Unknown(
             f"the policy of {record.run_id} is not on this machine: run `{record.command}`"

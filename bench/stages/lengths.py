@@ -26,13 +26,9 @@ def inputs(cell: "Cell") -> dict[str, Any]:
 
 def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     """A prompt fits if `response_tokens` have room behind it; answers longer than that drop a row."""
-    from ..models.build import context_length
     from ..models.tokens import load_tokenizer, prompt_ids, response_ids
 
-    limits = inputs(cell)
-    context, room = limits["context"], limits["response_tokens"]
-    if path := cell.config["model"]["path"]:
-        context = min(context, context_length(path))
+    limit, room = context(cell), inputs(cell)["response_tokens"]
     words = load_tokenizer(cell.make(tokenizer))
     kept: dict[str, list[str]] = {}
     dropped: dict[str, int] = {}
@@ -44,8 +40,8 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
             longest = [max((len(next(flat)) for _ in some), default=0) for some in taught]
             kept[split] = []
             for x, prompt, answer in zip(rows, prompts, longest, strict=True):
-                if prompt + room > context:
-                    reason = f"{split}: prompt longer than {context - room} tokens"
+                if prompt + room > limit:
+                    reason = f"{split}: prompt longer than {limit - room} tokens"
                 elif answer > room:
                     reason = f"{split}: response longer than {room} tokens"
                 else:
@@ -54,13 +50,22 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
                 dropped[reason] = dropped.get(reason, 0) + 1
             if rows and not kept[split]:
                 raise DataError(
-                    f"task {cell.task.name}: no row of {split} fits into {context} tokens "
+                    f"task {cell.task.name}: no row of {split} fits into {limit} tokens "
                     f"with {room} for the response: raise model.context or lower task.response_tokens"
                 )
     for reason, n in dropped.items():
         cell.display.say(f"dropped {n} rows ({reason})")
     (folder / "kept.json").write_text(json.dumps(kept))
     return {"dropped": dropped, "hash": content_hash(kept)}
+
+
+def context(cell: "Cell") -> int:
+    """How many tokens the model reads: as configured, or fewer where it cannot read so many."""
+    from ..models.build import context_length
+
+    model = cell.config["model"]
+    own = context_length(model["path"]) if model["path"] else model["context"]
+    return min(model["context"], own)
 
 
 def answers(x: Any) -> list[str]:

@@ -71,6 +71,7 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
 
     spec = inputs(cell)
     algo = instantiate(spec["algo"])
+    check(algo, spec["feed"], spec["reference"])
     words = load_tokenizer(cell.make(tokenizer))
     accelerator = Accelerator()
     device = accelerator.device
@@ -124,6 +125,36 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     return {"peak_update": run.peak_update, "updates": spec["updates"], **found}
 
 
+def check(algo: Any, feed: Mapping[str, Any], reference: Mapping[str, Any]) -> None:
+    """ValueError if the feed gives what the loss does not read, or lacks what it does."""
+    from hydra.utils import instantiate
+
+    from algos.core import FromLabels, FromPairs
+
+    name = type(algo).__name__
+    if "token_contrast" in algo.needs and "contrast" not in feed:
+        raise ValueError(
+            f"{name} weighs tokens by two models: say how they learn, as in "
+            "`+feed.contrast={_target_: algos.DPO, beta: 0.1}`"
+        )
+    useless = {
+        "contrast": "token_contrast" not in algo.needs,
+        "control": not isinstance(algo, FromLabels) or bool(algo.needs),
+        "density_ratio": "weight" not in algo.needs,
+    }
+    for what in useless.keys() & feed.keys():
+        if useless[what]:
+            raise ValueError(f"{name} has no use for feed.{what}: leave it out (`~feed.{what}`)")
+    if "control" in feed and reference["name"] == "moving":
+        raise ValueError("feed.control gives the policy words that reference=moving does not know")
+    if "contrast" in feed:
+        teacher = instantiate(feed["contrast"])
+        if not isinstance(teacher, FromPairs) or teacher.needs - {"token_ref_logps"}:
+            raise ValueError(
+                f"feed.contrast={type(teacher).__name__}: a loss of pairs that reads log-ratios alone"
+            )
+
+
 def referred_to(spec: Mapping[str, Any], base: Any) -> tuple[Any, Any]:
     """(reference, how it follows the policy): the SFT model, a copy that moves, or none."""
     from ..training.loop import Following
@@ -153,7 +184,7 @@ def from_dataset(cell: "Cell", algo: Any, words: Any, device: Any) -> Any:
     those) with the reference's scores from the store."""
     from algos.core import FromDemonstrations, FromLabels, FromRollouts
 
-    from ..training.feeds import LabelRows, Shuffled, compared, demonstrations, encode
+    from ..training.feeds import LabelRows, Shuffled, compared, demonstrations
 
     responses, seed = cell.config["budget"]["responses"], cell.config["seed"]
     if isinstance(algo, FromDemonstrations):
@@ -163,12 +194,9 @@ def from_dataset(cell: "Cell", algo: Any, words: Any, device: Any) -> Any:
         raise ValueError(
             f"{type(algo).__name__} learns from its own samples: set `feed=online`, not `feed=dataset`"
         )
-    labelled = [x for x in cell.examples("train") if x.desirable is not None]
-    if isinstance(algo, FromLabels) and labelled:  # the task's own labels: no need to make any
-        given = LabelRows(
-            encode(words, [(x.prompt, x.completion) for x in labelled]),
-            [x.desirable for x in labelled],
-        )
+    by = labels.labeller(cell)
+    if isinstance(algo, FromLabels) and labels.has_labels(cell, by):
+        given = labels.rows(cell, words, by, "train")
     else:
         given = pairs_for(cell, algo, words)
     if isinstance(algo, FromLabels):
@@ -247,17 +275,17 @@ FEEDS = {"dataset": from_dataset, "online": online}
 
 
 def reward_of(cell: "Cell", device: Any) -> Callable[..., Sequence[float]]:
-    """(examples, answers, rows of token ids) -> the reward that rollouts are trained on."""
+    """(examples, answers) -> the reward that rollouts are trained on."""
     source = cell.config["feedback"]["reward"]
     if source == "reward_model":
         together = ensemble.combination(cell)
         folders = [cell.make(reward_model, **x) for x in ensemble.members(cell).values()]
         judges = [model_rewards(folder, device) for folder in folders]
-        return lambda *rollouts: together([judge(*rollouts) for judge in judges])
+        return lambda *answered: together([judge(*answered) for judge in judges])
     if source == "gold":
-        return lambda examples, answers, rows: gold.rewards(cell.task, examples, answers)
+        return lambda examples, answers: gold.rewards(cell.task, examples, answers)
     if source == "rouge":
-        return lambda examples, answers, rows: rouge.rewards(examples, answers)
+        return lambda examples, answers: rouge.rewards(examples, answers)
     raise LookupError(f"feedback.reward={source!r}: one of reward_model, gold, rouge")
 
 
@@ -268,8 +296,9 @@ def model_rewards(folder: Path, device: Any) -> Callable[..., list[float]]:
     model, words = RewardModel.load(folder), load_tokenizer(folder)
     model.model.to(device)
 
-    def rewards(examples: Sequence[Example], answers: Sequence[Answer], rows: Any) -> list[float]:
-        return model(Tokens.collate(rows, words.pad_token_id).to(device)).tolist()
+    def rewards(examples: Sequence[Example], answers: Sequence[Answer]) -> list[float]:
+        prompts, ids = [x.prompt for x in examples], [a.ids for a in answers]
+        return model(Tokens.behind(words, prompts, ids).to(device)).tolist()
 
     return rewards
 
@@ -305,7 +334,7 @@ def validation(cell: "Cell", words: Any, base: Any) -> Callable[["Models"], Mapp
         if judge is None:
             found["gold"] = float(np.mean(gold.rewards(cell.task, examples, answers)))
         else:
-            found["held_out"] = float(np.mean(judge(examples, answers, drawn.rows)))
+            found["held_out"] = float(np.mean(judge(examples, answers)))
         return {**found, "score": found["gold" if judge is None else "held_out"]}
 
     return validate

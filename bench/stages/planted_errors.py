@@ -38,7 +38,7 @@ def inputs(cell: "Cell") -> dict[str, Any]:
 
 
 def planted(responses: Sequence[Sequence[int]], seed: int) -> list[tuple[int, int]]:
-    """(position, other token) for each response, which ends with EOS."""
+    """(position, other token) for each response, which ends with EOS and is not empty."""
     chance = np.random.default_rng([seed, 13])
     said = np.concatenate([ids[:-1] for ids in responses])
     owner = np.repeat(np.arange(len(responses)), [len(ids) - 1 for ids in responses])
@@ -62,10 +62,12 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     words, answering = load_tokenizer(cell.make(tokenizer)), evaluate.policy_of(cell, "end")
     policy, reference = load_policy(answering), load_policy(cell.make(sft))
     rows = [(split, x) for split, x in test_examples(cell) if x.references and x.references[0]]
-    if len(rows) < 2:
-        raise DataError(f"task {cell.task.name}: planted_errors needs test rows with references")
-    prompts = [x.prompt for _, x in rows]
     responses = response_ids(words, [x.references[0] for _, x in rows])
+    if len({t for ids in responses for t in ids[:-1]}) < 2 or len(rows) < 2:
+        raise DataError(
+            f"task {cell.task.name}: planted_errors needs test rows whose references differ"
+        )
+    prompts = [x.prompt for _, x in rows]
     errors = planted(responses, cell.config["seed"])
     wrong = [
         [*ids[:at], token, *ids[at + 1 :]]

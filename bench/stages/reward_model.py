@@ -1,6 +1,6 @@
 """Stage: a reward model from labelled pairs, on a stated scale, with its accuracy on held-out pairs.
 
-Where a task has single labels and no pairs, and the algorithm learns from labels, from those: its
+Where a task has single labels and no pairs, from those (with algos.Pointwise unless told otherwise): its
 accuracy is then on held-out labels, and the scale that of two SFT samples to each validation prompt.
 Pairs are answers of the SFT model, or the task's own, and give the scale themselves.
 
@@ -24,7 +24,7 @@ import numpy as np
 
 from ..feedback.answer import Answer
 from ..stats.bootstrap import wilson
-from ..tasks.example import Example
+from ..tasks.example import DataError, Example
 from . import labels, samples, sft, tokenizer
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def inputs(cell: "Cell", by: str, part: str, member: int | None = None) -> dict[
         "sft": cell.key(sft),
         "labels": cell.key(labels, by=by, part=part),
         "test": cell.key(labels, by=labels.by_default(cell), part="test"),
-        "algo": learner(cell),
+        "algo": learner(cell, by),
         "optimization": cell.config["model"]["reward_model"],
         "epochs": cell.config["model"]["reward_model"]["epochs"],
         "seed": seed,
@@ -56,17 +56,22 @@ def labelled_singly(cell: "Cell") -> bool:
     return labels.has_labels(cell, labels.by_default(cell))
 
 
-def learner(cell: "Cell") -> dict[str, Any]:
-    """The loss of reward models: as configured, but algos.Pointwise for a task of single labels and a
-    loss that cannot use them."""
+def learner(cell: "Cell", by: str) -> dict[str, Any]:
+    """The loss of reward models: as configured, but algos.Pointwise for single labels and a loss that
+    cannot use them. DataError where that loss is what the recipe is about."""
     from hydra.utils import get_class
 
     from algos.core import FromLabels
 
     configured = cell.config["model"]["reward_model"]["algo"]
     of_labels = issubclass(get_class(configured["_target_"]), FromLabels)
-    if of_labels or not labels.has_labels(cell, "dataset"):
+    if of_labels or not labels.has_labels(cell, by):
         return configured
+    if "evaluate" not in cell.config["stages"]:
+        raise DataError(
+            f"task {cell.task.name} has single labels, and {cell.config['name']} learns from pairs: "
+            "choose algo=pointwise"
+        )
     return {"_target_": "algos.Pointwise"}
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from ..stats.bootstrap import Interval
 from ..stats.calibration import accuracy, calibration_error, log_loss, reliability, right
 from ..tasks.example import DataError
-from . import ensemble, labels, reward_model, tokenizer
+from . import ensemble, labels, lengths, reward_model, tokenizer
 from .cell import Cell
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def foreign(cell: Cell, there: Cell, words: Any) -> tuple[Any, "PairRows | Label
     from ..training.feeds import take
 
     known = labels.table(there, labels.by_default(there), "test")
-    rows, context = labels.encoded(there, words, known), cell.config["model"]["context"]
+    rows, context = labels.encoded(there, words, known), lengths.context(cell)
     fits = [
         i
         for i in range(len(rows))
@@ -136,7 +136,12 @@ def foreign(cell: Cell, there: Cell, words: Any) -> tuple[Any, "PairRows | Label
 
 def unknown(rows: "PairRows | LabelRows", words: Any) -> dict[str, Any]:
     """The share of tokens, prompts included, that the tokenizer has no word for."""
-    read = [t for i in range(len(rows)) for row in rows.of(i) for ids in row for t in ids]
+    read = [
+        t
+        for i in range(len(rows))
+        for prompt, answer in rows.of(i)
+        for t in [*prompt, *answer[:-1]]  # EOS is our own, and the unknown token of some
+    ]
     return {
         "value": float(np.mean([t == words.unk_token_id for t in read])),
         "n": len(read),

@@ -127,11 +127,12 @@ class PairBatch(Batch):
 
 @dataclass(frozen=True)
 class LabelBatch(Batch):
-    """Single responses; `mismatched` answers each prompt with a response to another."""
+    """Single responses; `mismatched` answers each prompt with a response to another,
+    for losses that look at those."""
 
     desirable: Tensor
     weight: Tensor
-    mismatched: Tokens
+    mismatched: Tokens | None
     given: Mapping[str, Tensor] = field(default_factory=dict)
 
     def score(self, needs: frozenset[str], models: Models, rows: Tensor, forward: bool) -> Labels:

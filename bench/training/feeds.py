@@ -159,7 +159,9 @@ class LabelRows:
         ]
         return replace(self, rows=rows)
 
-    def batch(self, some: Sequence[int], pad_id: int, device: Any) -> LabelBatch:
+    def batch(
+        self, some: Sequence[int], pad_id: int, device: Any, with_mismatched: bool = False
+    ) -> LabelBatch:
         rows = [self.rows[i] for i in some]
         tokens = Tokens.collate(rows, pad_id).to(device)
         given = {}
@@ -171,7 +173,9 @@ class LabelRows:
             weight=torch.tensor(
                 [1.0 if self.weight is None else float(self.weight[i]) for i in some]
             ).to(device),
-            mismatched=Tokens.collate(mismatched(rows), pad_id).to(device),
+            mismatched=Tokens.collate(mismatched(rows), pad_id).to(device)
+            if with_mismatched
+            else None,
             given={name: x.to(device) for name, x in given.items()},
         )
 
@@ -226,17 +230,18 @@ def compared(
 ) -> Shuffled:
     """Pairs in shuffled order, as whatever the algorithm learns from, so many responses an update;
     or labels as they are."""
+    more = {}
     match algo, given:
-        case _, LabelRows():
-            rows, a_row = given, 1
         case FromLabels(), _:
-            rows, a_row = given.as_labels(), 1
+            rows, a_row = given if isinstance(given, LabelRows) else given.as_labels(), 1
+            asked = algo.needs | getattr(algo, "credit_needs", frozenset())
+            more = {"with_mismatched": "mismatched" in asked}
         case FromRankings(), _:
             rows, a_row = given.as_rankings(), 2
         case _:
             rows, a_row = given, 2
     size = min(max(1, responses // a_row), len(rows))
-    return Shuffled(lambda some: rows.batch(some, pad_id, device), len(rows), size, seed)
+    return Shuffled(lambda some: rows.batch(some, pad_id, device, **more), len(rows), size, seed)
 
 
 def encode(words: Any, rows: Sequence[tuple[str, str]]) -> list[Row]:
@@ -255,7 +260,7 @@ class Rollouts:
 
     words: Any
     prompts: Sequence[Example]
-    rewards: Callable[[Sequence[Example], Sequence[Answer], Sequence[Row]], Sequence[float]]
+    rewards: Callable[[Sequence[Example], Sequence[Answer]], Sequence[float]]
     decoding: Decoding
     size: int  # responses an update
     phase: int  # responses a phase, a multiple of size
@@ -306,7 +311,7 @@ class Rollouts:
 
         owners = [i for i in range(len(examples)) for _ in range(self.per_prompt)]
         answers = answers_of(self.words, drawn)
-        given_rewards = self.rewards([examples[o] for o in owners], answers, drawn.rows)
+        given_rewards = self.rewards([examples[o] for o in owners], answers)
         rewards = torch.tensor(given_rewards, dtype=torch.float32)
         finished = torch.tensor(drawn.finished)
         penalized = rewards - self.missing_end_penalty * (~finished).float()
