@@ -92,7 +92,7 @@ def check_stages(named: Sequence[str]) -> None:
 
 def more(cell: Cell) -> list[ModuleType]:
     """The stages that a cell asks for besides training and evaluation."""
-    return [MORE[name] for name in cell.config["stages"] if name in MORE]
+    return [MORE[name] for name in sorted(cell.config["stages"]) if name in MORE]
 
 
 def kept(cell: Cell, name: str, make: Any, control: bool = False) -> Record:

@@ -13,7 +13,7 @@ from .record import Base, Record, hash_of
 
 # Of a config: what determines no number of a row, or does so by its seed or by its parents, which
 # `Base` compares.
-BOOKKEEPING = {"seed", "shared_seed", "overrides", "runs", "store"}
+BOOKKEEPING = {"seed", "shared_seed", "overrides", "runs", "store", "stages", "other"}
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ def setting(r: Record) -> tuple[Any, ...]:
 def cohorts(records: Iterable[Record]) -> list[Cohort]:
     """Records of one configuration that differ by seed alone.
 
-    Of several records of one seed and base the newest counts, and a good one before a failed one.
+    Of several records of one seed and base the one with most metrics counts, then the newest, and a good
+    one before a failed one.
     """
     groups = defaultdict[tuple, list[Record]](list)
     for r in records:
@@ -54,7 +55,8 @@ def cohorts(records: Iterable[Record]) -> list[Cohort]:
     found = []
     for group in groups.values():
         good: list[dict[int, Record]] = []
-        for r in sorted(group, key=lambda r: (r.created, r.run_id), reverse=True):
+        newest_last = sorted(group, key=lambda r: (len(r.metrics.end), r.created, r.run_id))
+        for r in reversed(newest_last):
             if r.status == "good":
                 for runs in good:
                     if r.seed not in runs or runs[r.seed].base == r.base:

@@ -246,7 +246,8 @@ def to_terminal(found: Board) -> RenderableType:
 def to_csv(found: Board) -> str:
     """One line per row, every metric with its bounds, unrounded."""
     known = [c.key for c in COLUMNS]
-    rows = [row for t in found.tables for row in t.rows]
+    tables = [*found.tables, *found.reward_models]
+    rows = [row for t in tables for row in t.rows]
     extra = sorted({key for row in rows for key in row.cells} - set(known))
     metrics = [*known, *extra]
     output = io.StringIO()
@@ -254,7 +255,7 @@ def to_csv(found: Board) -> str:
     bounds = [f"{m}{end}" for m in metrics for end in ("", "_low", "_high")]
     fixed = "table task about signal section rank letter recipe seeds beats_sft tuned error".split()
     writer.writerow([*fixed, *bounds])
-    for index, t in enumerate(found.tables, 1):
+    for index, t in enumerate(tables, 1):
         for row in t.rows:
             seeds = " ".join(map(str, row.seeds))
             head = [index, t.task, " · ".join(t.about), t.signal, row.section, row.rank]
