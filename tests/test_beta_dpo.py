@@ -98,6 +98,14 @@ def test_where_all_are_equal_all_are_left_out_as_often(margin):
     assert_close(kept, torch.full((2,), 0.5, dtype=torch.float64), atol=0.15, rtol=0)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_which_pairs_are_kept_does_not_depend_on_where_they_stand(seed):
+    margins = torch.randn(12, generator=torch.Generator().manual_seed(seed)).tolist()
+    turned = list(reversed(margins))
+    one, two = (drawn(BetaDPO(keep=0.5), x, seed)[0].kept for x in (margins, turned))
+    assert torch.equal(one, two.flip(0))
+
+
 def test_the_first_step_goes_the_right_way_for_the_pairs_kept():
     algo = BetaDPO()
     pairs = credited(algo, batch(algo, at_reference=True))
