@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+from bench.feedback.answer import Answer
 from bench.models.rewards import RewardModel
 from bench.models.tokens import Tokens, load_tokenizer, prompt_ids
 from bench.names import config_folder
@@ -129,7 +130,12 @@ def test_rollouts_are_rewarded_by_all_members_each_on_its_own_scale(root):
     assert each.mean(1) == pytest.approx(np.zeros(3), abs=1e-4)
     assert each.std(1) == pytest.approx(np.ones(3), abs=1e-4)
     reward = optimize.reward_of(three, "cpu")
-    said = reward(None, None, [*pairs.chosen, *pairs.rejected])
+    table, known = labels.table(three, "dataset", "test"), labels.by_id(three)
+    examples = [known[i] for i in table["example"]]
+    answers = [
+        Answer("", tuple(ids)) for side in ("chosen", "rejected") for ids in table[f"{side}_ids"]
+    ]
+    said = reward(examples * 2, answers)
     assert said == pytest.approx(each.mean(0) - 0.1 * each.var(0, ddof=1), abs=1e-5)
 
 
@@ -201,7 +207,12 @@ def test_another_domain_is_read_by_the_tokenizer_of_the_model(reported):
     assert answer[-1] == words.eos_token_id
     assert prompt[0] == words.bos_token_id
     share = np.mean(
-        [t == words.unk_token_id for i in range(len(rows)) for p, y in rows.of(i) for t in [*p, *y]]
+        [
+            t == words.unk_token_id
+            for i in range(len(rows))
+            for p, y in rows.of(i)
+            for t in [*p, *y[:-1]]
+        ]
     )
     assert reward_report.unknown(rows, words)["value"] == pytest.approx(share)
 

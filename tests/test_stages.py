@@ -87,7 +87,8 @@ def test_every_stage_is_here():
 @each_stage
 def test_a_new_version_makes_new_artifacts_downstream(tmp_path, monkeypatch, stage, choice):
     def keys() -> list[str]:
-        return [cell(tmp_path, CONTRAST).key(s, **c) for s, c in STAGES]
+        now = cell(tmp_path, CONTRAST)
+        return [now.key(s, **c) for s, c in STAGES]
 
     before = keys()
     monkeypatch.setattr(stage, "VERSION", stage.VERSION + 1)
