@@ -36,11 +36,12 @@ def committed() -> list[Record]:
 
 
 def record(task: str, seed: int, recipe: str) -> Record:
-    """The one of a recipe whose shared stages have this seed, as it is without more words."""
+    """The one of a recipe, or control, whose shared stages have this seed, as it is by itself."""
     (found,) = [
         r
         for r in committed()
         if (r.task.name, r.config["shared_seed"], r.recipe) == (task, seed, recipe)
+        and (r.kind == "control") == (recipe in evaluate.CONTROLS)
         and r.decoding["temperature"] == 1.0
         and "ensemble" not in r.config["feedback"]
     ]
