@@ -17,6 +17,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from bench.models import scoring
 from bench.models.scoring import (
     head_is_plain,
     in_parts,
@@ -120,6 +121,26 @@ def test_values_and_gradients_are_those_of_the_plain_computation(name):
         for one, other in zip(ours, plain, strict=True):
             if one is not None or other is not None:
                 assert (one - other).norm() <= 1e-5 * other.norm()
+
+
+@pytest.mark.parametrize("tokens_at_a_time", [1, 3, 7])
+def test_distributions_are_held_a_few_tokens_at_a_time(monkeypatch, tokens_at_a_time):
+    """Values and gradients are the same, and no head is shown more at once."""
+    found, seen = [], []
+    for numbers in (scoring.NUMBERS, tokens_at_a_time * tiny.WORDS):
+        monkeypatch.setattr(scoring, "NUMBERS", numbers)
+        policy, reference = tiny.llama(0), tiny.llama(1)
+        for model in (policy, reference):
+            assert head_is_plain(model)
+            model.lm_head.register_forward_hook(lambda head, x, out: seen.append(len(x[0])))
+        seen.clear()
+        scored = score(TOKENS, EVERYTHING, policy, reference)
+        total = sum(getattr(scored, n).sum() for n in ("token_logps", *sorted(EVERYTHING)))
+        total.backward()
+        along = kl_along(policy, reference, TOKENS, TOKENS, 3)
+        found.append((total.detach(), *along, *(x.grad for x in policy.parameters())))
+        assert max(seen) == min(int(TOKENS.length.sum()), numbers // tiny.WORDS)
+    assert_close(found[0], found[1], **CLOSE)
 
 
 def test_a_cap_behind_the_head_is_noticed_however_small_the_logits_are():

@@ -4,29 +4,35 @@ The language-model head and the softmax see response positions alone; what a los
 `needs` is not computed.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from algos.core import Responses
 
 from .tokens import Tokens
 
 REFERENCE = frozenset({"token_ref_logps", "token_ref_kl"})
+NUMBERS = 1 << 25  # of the distributions of one model held at a time: 128 MB
 
 
 def response_logps(model: nn.Module, tokens: Tokens) -> Tensor:
     """log π(· | prompt, y_<t) at every response token: Float[N, V], N = tokens.length.sum()."""
+    head, states = before_head(model, tokens)
+    return head(states).float().log_softmax(-1)
+
+
+def before_head(model: nn.Module, tokens: Tokens) -> tuple[nn.Module, Tensor]:
+    """(head, what it reads at every response token: Float[N, H]): its logits predict that token. Of a
+    model with more behind its head these are the logits, and the head does nothing."""
     rows, steps = tokens.mask.nonzero(as_tuple=True)
     at = tokens.positions[rows, steps]
     if head_is_plain(model):
         hidden = model.base_model(input_ids=tokens.ids, use_cache=False).last_hidden_state
-        logits = model.get_output_embeddings()(hidden[rows, at])
-    else:
-        logits = model(input_ids=tokens.ids, use_cache=False).logits[rows, at]
-    return logits.float().log_softmax(-1)
+        return model.get_output_embeddings(), hidden[rows, at]
+    return nn.Identity(), model(input_ids=tokens.ids, use_cache=False).logits[rows, at]
 
 
 def head_is_plain(model: nn.Module) -> bool:
@@ -72,21 +78,50 @@ def score(
         names = missing & {*REFERENCE, "token_entropy", "token_collision"}
         return Responses(mask=mask, token_logps=zeros, **dict.fromkeys(names, zeros), **given)
 
-    targets = tokens.targets[mask][:, None]
-    logps = response_logps(policy, tokens)
-    scored: dict[str, Any] = {"token_logps": spread(logps.gather(1, targets).squeeze(1), mask)}
-    if "token_entropy" in missing:
-        scored["token_entropy"] = spread(-(logps.exp() * logps).sum(-1), mask)
-    if "token_collision" in missing:
-        scored["token_collision"] = spread((2 * logps).logsumexp(-1), mask)
+    head, states = before_head(policy, tokens)
+    read: list[Tensor] = [tokens.targets[mask][:, None], states]
+    ref_head = None
     if missing & REFERENCE:
         with torch.no_grad():
-            ref_logps = response_logps(reference, tokens)
-        if "token_ref_logps" in missing:
-            scored["token_ref_logps"] = spread(ref_logps.gather(1, targets).squeeze(1), mask)
-        if "token_ref_kl" in missing:
-            scored["token_ref_kl"] = spread((ref_logps.exp() * (ref_logps - logps)).sum(-1), mask)
+            ref_head, ref_states = before_head(reference, tokens)
+        read.append(ref_states)
+
+    def told(
+        targets: Tensor, states: Tensor, ref_states: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        logps = head(states).float().log_softmax(-1)
+        found = {"token_logps": logps.gather(1, targets).squeeze(1)}
+        if "token_entropy" in missing:
+            found["token_entropy"] = -(logps.exp() * logps).sum(-1)
+        if "token_collision" in missing:
+            found["token_collision"] = (2 * logps).logsumexp(-1)
+        if ref_states is not None:
+            with torch.no_grad():
+                ref_logps = ref_head(ref_states).float().log_softmax(-1)
+            if "token_ref_logps" in missing:
+                found["token_ref_logps"] = ref_logps.gather(1, targets).squeeze(1)
+            if "token_ref_kl" in missing:
+                found["token_ref_kl"] = (ref_logps.exp() * (ref_logps - logps)).sum(-1)
+        return found
+
+    scored = in_chunks(told, read, policy.get_output_embeddings().weight.shape[0])
+    scored = {name: spread(x, mask) for name, x in scored.items()}
     return Responses(mask=mask, **scored, **given)
+
+
+def in_chunks(
+    told: Callable[..., dict[str, Tensor]], read: Sequence[Tensor], vocabulary: int
+) -> dict[str, Tensor]:
+    """What is told of every response token, so many at a time that their distributions hold no more
+    than NUMBERS; where there are several such chunks, the backward pass computes each again."""
+    size = max(1, NUMBERS // vocabulary)
+    if len(read[0]) <= size:
+        return told(*read)
+    parts = [
+        checkpoint(told, *chunk, use_reentrant=False)
+        for chunk in zip(*(x.split(size) for x in read), strict=True)
+    ]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def token_values(model: nn.Module, tokens: Tokens) -> Tensor:
@@ -134,15 +169,32 @@ def kl_along(
     `theirs` are the same responses, behind prompts as the reference reads them. Of two vocabularies one
     begins with the other, and what is in the longer alone is never said.
     """
-    exact, k1 = [], []
-    for ours, others in zip(in_parts(tokens, rows), in_parts(theirs, rows), strict=True):
-        mask, targets = ours.mask, ours.targets[ours.mask][:, None]
-        p, q = response_logps(policy, ours), response_logps(reference, others)
+    both = zip(in_parts(tokens, rows), in_parts(theirs, rows), strict=True)
+    found = [divergence(policy, reference, ours, others) for ours, others in both]
+    return torch.cat([x["kl"] for x in found]), torch.cat([x["k1"] for x in found])
+
+
+def divergence(
+    policy: nn.Module, reference: nn.Module, ours: Tokens, theirs: Tokens
+) -> dict[str, Tensor]:
+    """kl and k1 of `kl_along`, of some rows."""
+    (head, states), (ref_head, ref_states) = (
+        before_head(policy, ours),
+        before_head(reference, theirs),
+    )
+
+    def told(targets: Tensor, states: Tensor, ref_states: Tensor) -> dict[str, Tensor]:
+        p, q = (h(x).float().log_softmax(-1) for h, x in ((head, states), (ref_head, ref_states)))
         shared = min(p.shape[-1], q.shape[-1])
         p, q = p[:, :shared], q[:, :shared]
-        exact.append(spread((p.exp() * (p - q)).sum(-1), mask))
-        k1.append(spread((p - q).gather(1, targets).squeeze(1), mask))
-    return torch.cat(exact), torch.cat(k1)
+        return {
+            "kl": (p.exp() * (p - q)).sum(-1),
+            "k1": (p - q).gather(1, targets).squeeze(1),
+        }
+
+    read = [ours.targets[ours.mask][:, None], states, ref_states]
+    found = in_chunks(told, read, policy.get_output_embeddings().weight.shape[0])
+    return {name: spread(x, ours.mask) for name, x in found.items()}
 
 
 def in_parts(tokens: Tokens, rows: int) -> Iterator[Tokens]:
