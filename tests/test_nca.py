@@ -34,6 +34,19 @@ def test_at_the_reference_it_costs_two_log_twos_a_prompt(sizes):
     assert_close(value(NCA().loss(data)), tensor(2 * math.log(2)))
 
 
+def test_every_prompt_counts_once_however_many_answers_it_has():
+    torch.manual_seed(0)
+    h, reward, prompt = torch.randn(5), torch.randn(5), tensor([0, 0, 0, 1, 1])
+
+    def cost(some: torch.Tensor) -> torch.Tensor:
+        x = 10 * h[some]
+        responses = tokens(x, 0 * x, reward=reward[some])
+        return value(NCA(0.1, 1.0).loss(Rankings(responses=responses, prompt=prompt[some])))
+
+    alone = [cost((prompt == k).nonzero().squeeze(1)) for k in (0, 1)]
+    assert_close(cost(torch.arange(5)), (alone[0] + alone[1]) / 2)
+
+
 def test_a_constant_per_prompt_matters():
     """Unlike with InfoNCA: likelihoods, not their differences, are fitted."""
     h, reward = tensor([1.0, -1.0]), tensor([1.0, 0.0])
