@@ -104,9 +104,14 @@ def score(
                 found["token_ref_kl"] = (ref_logps.exp() * (ref_logps - logps)).sum(-1)
         return found
 
-    scored = in_chunks(told, read, policy.get_output_embeddings().weight.shape[0])
+    scored = in_chunks(told, read, width(head, states))
     scored = {name: spread(x, mask) for name, x in scored.items()}
     return Responses(mask=mask, **scored, **given)
+
+
+def width(head: nn.Module, states: Tensor) -> int:
+    """How many tokens a head tells apart."""
+    return head.weight.shape[0] if hasattr(head, "weight") else states.shape[-1]
 
 
 def in_chunks(
@@ -193,7 +198,7 @@ def divergence(
         }
 
     read = [ours.targets[ours.mask][:, None], states, ref_states]
-    found = in_chunks(told, read, policy.get_output_embeddings().weight.shape[0])
+    found = in_chunks(told, read, width(head, states))
     return {name: spread(x, ours.mask) for name, x in found.items()}
 
 
