@@ -7,13 +7,17 @@ from torch.testing import assert_close
 from bench.models.build import load_policy
 from bench.models.control import controlled
 from bench.models.sampling import Decoding, draw, sample, uniforms
-from bench.models.scoring import kl_along, response_logps
+from bench.models.scoring import all_logps, before_head, kl_along
 from bench.models.tokens import Tokens, load_tokenizer, prompt_ids, texts_of, words
 from bench.training.feeds import LabelRows
 from tests import tiny
 
 TEXTS = ["note : emma sold lamps", "note : otto", "emma : lamps sold"]
 GOOD, BAD = "<|good|>", "<|bad|>"
+
+
+def response_logps(model, tokens: Tokens) -> torch.Tensor:
+    return all_logps(*before_head(model, tokens))
 
 
 @pytest.fixture

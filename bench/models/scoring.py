@@ -18,15 +18,10 @@ REFERENCE = frozenset({"token_ref_logps", "token_ref_kl"})
 NUMBERS = 1 << 25  # of the distributions of one model held at a time: 128 MB
 
 
-def response_logps(model: nn.Module, tokens: Tokens) -> Tensor:
-    """log π(· | prompt, y_<t) at every response token: Float[N, V], N = tokens.length.sum()."""
-    head, states = before_head(model, tokens)
-    return head(states).float().log_softmax(-1)
-
-
 def before_head(model: nn.Module, tokens: Tokens) -> tuple[nn.Module, Tensor]:
-    """(head, what it reads at every response token: Float[N, H]): its logits predict that token. Of a
-    model with more behind its head these are the logits, and the head does nothing."""
+    """(head, what it reads at every response token: Float[N, H], N = tokens.length.sum()): its logits
+    predict that token. Of a model with more behind its head these are the logits, and the head does
+    nothing."""
     rows, steps = tokens.mask.nonzero(as_tuple=True)
     at = tokens.positions[rows, steps]
     if head_is_plain(model):
@@ -89,7 +84,7 @@ def score(
     def told(
         targets: Tensor, states: Tensor, ref_states: Tensor | None = None
     ) -> dict[str, Tensor]:
-        logps = head(states).float().log_softmax(-1)
+        logps = all_logps(head, states)
         found = {"token_logps": logps.gather(1, targets).squeeze(1)}
         if "token_entropy" in missing:
             found["token_entropy"] = -(logps.exp() * logps).sum(-1)
@@ -97,7 +92,7 @@ def score(
             found["token_collision"] = (2 * logps).logsumexp(-1)
         if ref_states is not None:
             with torch.no_grad():
-                ref_logps = ref_head(ref_states).float().log_softmax(-1)
+                ref_logps = all_logps(ref_head, ref_states)
             if "token_ref_logps" in missing:
                 found["token_ref_logps"] = ref_logps.gather(1, targets).squeeze(1)
             if "token_ref_kl" in missing:
@@ -107,6 +102,11 @@ def score(
     scored = in_chunks(told, read, width(head, states))
     scored = {name: spread(x, mask) for name, x in scored.items()}
     return Responses(mask=mask, **scored, **given)
+
+
+def all_logps(head: nn.Module, states: Tensor) -> Tensor:
+    """log π(· | prompt, y_<t) of the whole vocabulary: Float[N, V]."""
+    return head(states).float().log_softmax(-1)
 
 
 def width(head: nn.Module, states: Tensor) -> int:
@@ -189,7 +189,7 @@ def divergence(
     )
 
     def told(targets: Tensor, states: Tensor, ref_states: Tensor) -> dict[str, Tensor]:
-        p, q = (h(x).float().log_softmax(-1) for h, x in ((head, states), (ref_head, ref_states)))
+        p, q = all_logps(head, states), all_logps(ref_head, ref_states)
         shared = min(p.shape[-1], q.shape[-1])
         p, q = p[:, :shared], q[:, :shared]
         return {

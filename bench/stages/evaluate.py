@@ -106,9 +106,8 @@ def build(cell: "Cell", folder: Path, checkpoints: Path, who: str) -> dict[str, 
         elif who.startswith("best_of"):
             answers = best_of(cell, who, examples)
         else:
-            asked = load_tokenizer(
-                policy_of(cell, who)
-            )  # the policy's own may put more into prompts
+            # The policy's own tokenizer may put more into prompts than the SFT model's.
+            asked = load_tokenizer(policy_of(cell, who))
             drawn = sampled(cell, who, examples, asked)
             answers = answers_of(words, drawn)
             for name, column in divergence(cell, who, examples, asked, drawn).items():
