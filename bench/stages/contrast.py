@@ -40,15 +40,13 @@ def build(cell: "Cell", folder: Path, checkpoints: Path, by: str) -> dict[str, A
     from ..models.tokens import load_tokenizer
 
     words = load_tokenizer(cell.make(tokenizer))
-    pairs = labels.pair_rows(cell, words, by, "train")
-    known = reference_scores.load(cell.make(reference_scores, by=by, part="train"), pairs)
-    pairs = replace(pairs, chosen_ref_logps=known[0], rejected_ref_logps=known[1])
+    pairs = reference_scores.known(cell, by, labels.pair_rows(cell, words, by, "train"))
     reverse = replace(
         pairs,
         chosen=pairs.rejected,
         rejected=pairs.chosen,
-        chosen_ref_logps=known[1],
-        rejected_ref_logps=known[0],
+        chosen_ref_logps=pairs.rejected_ref_logps,
+        rejected_ref_logps=pairs.chosen_ref_logps,
     )
     (likes, one), (dislikes, other) = (
         scores(cell, by, taught, pairs, words.pad_token_id, checkpoints / name)

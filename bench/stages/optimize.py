@@ -231,11 +231,10 @@ def pairs_for(cell: "Cell", algo: Any, words: Any) -> "PairRows":
     by = labels.labeller(cell)
     pairs = labels.pair_rows(cell, words, by, "train")
     if uses_cache(cell):
-        known = reference_scores.load(cell.make(reference_scores, by=by, part="train"), pairs)
-        pairs = replace(pairs, chosen_ref_logps=known[0], rejected_ref_logps=known[1])
+        pairs = reference_scores.known(cell, by, pairs)
     if "contrast" in cell.config["feed"]:
-        known = reference_scores.load(cell.make(contrast, by=by), pairs)
-        pairs = replace(pairs, chosen_contrast=known[0], rejected_contrast=known[1])
+        chosen, rejected = reference_scores.load(cell.make(contrast, by=by), pairs)
+        pairs = replace(pairs, chosen_contrast=chosen, rejected_contrast=rejected)
     if "target" in algo.needs:  # what supervised training saw, else the better answer
         pairs = replace(pairs, target=encode(words, labels.taught(cell, by, "train")))
     return pairs

@@ -1,5 +1,7 @@
 """Stage: log-probabilities of labelled pairs under the reference, computed once for every run."""
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +61,13 @@ def logps(
         found.append(reference_logps(model, tokens, micro)[tokens.mask].cpu())
         bar.advance(len(tokens))
     return torch.cat(found)
+
+
+def known(cell: "Cell", by: str, pairs: "PairRows") -> "PairRows":
+    """The pairs that policies train on, with what the reference says of them."""
+    folder = cell.make(sys.modules[__name__], by=by, part="train")
+    chosen, rejected = load(folder, pairs)
+    return replace(pairs, chosen_ref_logps=chosen, rejected_ref_logps=rejected)
 
 
 def load(folder: Path, pairs: "PairRows") -> tuple[list[Any], list[Any]]:

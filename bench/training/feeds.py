@@ -231,12 +231,12 @@ def compared(
     """Pairs in shuffled order, as whatever the algorithm learns from, so many responses an update;
     or labels as they are."""
     more = {}
-    match algo, given:
-        case FromLabels(), _:
+    match algo:
+        case FromLabels():
             rows, a_row = given if isinstance(given, LabelRows) else given.as_labels(), 1
             asked = algo.needs | getattr(algo, "credit_needs", frozenset())
             more = {"with_mismatched": "mismatched" in asked}
-        case FromRankings(), _:
+        case FromRankings():
             rows, a_row = given.as_rankings(), 2
         case _:
             rows, a_row = given, 2
