@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,11 @@ from bench.models.scoring import reference_logps, state_values
 from bench.models.tokens import bpe, prompt_ids, texts_of
 from bench.tasks.example import Example
 from bench.training.batches import DemonstrationBatch, Models
-from bench.training.feeds import PairRows, Rollouts, Shuffled, demonstrations
+from bench.training.choice import BestAndWorst
+from bench.training.feeds import PairRows, Shuffled, demonstrations
 from bench.training.loop import Following, Optimization, TrainingError, Turn, lr_of, train
+from bench.training.online import Online
+from bench.training.phases import Phases, Sampler, cut
 from bench.training.progress import Bar
 from tests import tiny
 
@@ -36,22 +39,32 @@ def rewards(examples, answers) -> list[float]:
     return [len(x.prompt) - 0.1 * len(a.ids) for x, a in zip(examples, answers, strict=True)]
 
 
-def rollouts(**changes: Any) -> Rollouts:
+def sampler(**changes: Any) -> Sampler:
     settings = {
         "words": WORDS,
         "prompts": PROMPTS,
-        "rewards": rewards,
         "decoding": Decoding(max_new_tokens=4),
-        "size": 4,
-        "phase": 8,
-        "per_prompt": 2,
-        "epochs": 2,
-        "missing_end_penalty": 1.0,
         "seed": 0,
+        "rewards": rewards,
+    }
+    return Sampler(**settings | changes)
+
+
+def rollouts(
+    algo: Any = None, epochs: int = 2, parts: int = 2, seed: int = 0, **how: Any
+) -> Phases:
+    """Two answers to each of four prompts, in two minibatches of four."""
+    own = {f.name: how.pop(f.name) for f in fields(Sampler) if f.name in how}
+    settings = {
+        "prompts": 4,
+        "per_prompt": 2,
+        "missing_end_penalty": 1.0,
         "micro": 4,
         "device": "cpu",
+        "choose": BestAndWorst(),
     }
-    return Rollouts(**settings | changes)
+    collect = Online(algo or PPO(), sampler(seed=seed, **own), **settings | how)
+    return Phases(collect, parts, epochs, seed)
 
 
 def pairs(seed: int) -> Shuffled:
@@ -92,7 +105,7 @@ CASES = {
     "sft": (SFT(), texts),
     "dpo": (DPO(), pairs),
     "ppo": (PPO(), lambda seed: rollouts(seed=seed)),
-    "moving": (Above(), lambda seed: rollouts(seed=seed)),
+    "moving": (Above(), lambda seed: rollouts(Above(), seed=seed)),
 }
 
 
@@ -402,7 +415,7 @@ def policies() -> Models:
     return participants(PPO())
 
 
-def turns(feed: Rollouts, models: Models, updates: int) -> list[Turn]:
+def turns(feed: Phases, models: Models, updates: int) -> list[Turn]:
     return [feed(update, models) for update in range(updates)]
 
 
@@ -456,7 +469,7 @@ def test_rewards_are_those_of_the_texts_less_the_price_of_a_missing_end():
         asked.extend(zip(examples, answers, strict=True))
         return [float(i) for i in range(len(answers))]
 
-    turn = rollouts(rewards=judge, missing_end_penalty=10.0, phase=32, per_prompt=8)(0, policies())
+    turn = rollouts(rewards=judge, missing_end_penalty=10.0, parts=8, per_prompt=8)(0, policies())
     batch = turn.batch
     assert batch.finished.any()
     assert not batch.finished.all()
@@ -500,7 +513,8 @@ def test_the_kl_of_a_phase_is_that_of_its_samples():
     assert "rollout/kl" not in rollouts()(0, replace(models, reference=None)).measured
 
 
-@pytest.mark.parametrize("wrong", [{"phase": 10}, {"per_prompt": 3}, {"size": 3}], ids=str)
-def test_sizes_that_do_not_divide_are_an_error_that_names_the_settings(wrong):
-    with pytest.raises(ValueError, match=r"feed\.rollouts=.*budget\.responses=.*feed\.per_prompt="):
-        rollouts(**wrong)
+@pytest.mark.parametrize("sizes", [(10, 4, 2), (8, 4, 3), (8, 3, 2)])
+def test_sizes_that_do_not_divide_are_an_error_that_names_the_settings(sizes):
+    with pytest.raises(ValueError, match=r"feed\.rollouts=.*budget\.responses=.*feed\.per_prompt"):
+        cut(*sizes)
+    assert cut(8, 4, 2) == (2, 4)

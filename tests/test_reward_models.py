@@ -17,6 +17,7 @@ from bench.run import run, trained_on
 from bench.stages import (
     ensemble,
     evaluate,
+    feeds,
     labels,
     optimize,
     reward_model,
@@ -129,7 +130,7 @@ def test_rollouts_are_rewarded_by_all_members_each_on_its_own_scale(root):
     assert (np.ptp(each, axis=0) > 1e-4).all()  # members differ
     assert each.mean(1) == pytest.approx(np.zeros(3), abs=1e-4)
     assert each.std(1) == pytest.approx(np.ones(3), abs=1e-4)
-    reward = optimize.reward_of(three, "cpu")
+    reward = feeds.reward_of(three, "cpu")
     table, known = labels.table(three, "dataset", "test"), labels.by_id(three)
     examples = [known[i] for i in table["example"]]
     answers = [

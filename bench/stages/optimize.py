@@ -1,22 +1,18 @@
 """Stage: preference optimization. An algorithm, what it learns from, and a budget make a policy."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..feedback import gold, rouge
-from ..feedback.answer import Answer, answers_of
-from ..stats.density_ratio import density_ratio
-from ..tasks.example import Example
-from . import contrast, ensemble, labels, reference_scores, reward_model, samples, sft, tokenizer
+from ..feedback import gold
+from ..feedback.answer import answers_of
+from . import contrast, ensemble, feeds, labels, reward_model, sft, tokenizer
 
 if TYPE_CHECKING:
     from ..training.batches import Models
-    from ..training.feeds import LabelRows, PairRows
     from .cell import Cell
 
 VERSION = 2
@@ -36,26 +32,11 @@ def inputs(cell: "Cell") -> dict[str, Any]:
         "response_tokens": config["task"]["response_tokens"],
         "optimization": config["model"]["optimization"],
         "seed": config["seed"],
+        **feeds.inputs(cell),
     }
-    by = labels.labeller(cell)
-    if config["feed"]["name"] == "dataset":
-        found["labels"] = cell.key(labels, by=by, part="train")
-        if uses_cache(cell):
-            found["reference_scores"] = cell.key(reference_scores, by=by, part="train")
-        if "contrast" in config["feed"]:
-            found["contrast"] = cell.key(contrast, by=by)
-    elif config["feed"]["name"] == "online":
-        found["reward"] = config["feedback"]["reward"]
-        if config["feedback"]["reward"] == "reward_model":
-            found["reward_model"] = ensemble.identity(cell)
     if cell.task.gold is None:
         found["validated_by"] = cell.key(reward_model, by=labels.by_default(cell), part="held_out")
     return found
-
-
-def uses_cache(cell: "Cell") -> bool:
-    """The stored scores are those of the SFT model."""
-    return cell.config["reference"]["name"] == "sft"
 
 
 def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
@@ -80,12 +61,12 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
         words = controlled(policy, cell.make(tokenizer), seed=spec["seed"], **control)
     policy = accelerator.prepare_model(policy)
     base = models.load_policy(cell.make(sft)).to(device).requires_grad_(False)
-    reference, following = referred_to(cell.config["reference"], base)
+    feed = feeds.FEEDS[spec["feed"]["name"]](cell, algo, words, device)
+    reference, following = referred_to(cell.config["reference"], base, feed)
     critic = None
     if "critic" in algo.needs:
         critic = accelerator.prepare_model(first_critic(cell, base))
     name = cell.config["name"]
-    feed = FEEDS[spec["feed"]["name"]](cell, algo, words, device)
     taking_part = Models(policy=policy, reference=reference, critic=critic)
     validate = validation(cell, words, base)
     with cell.display.stage(name, spec["updates"]) as bar:
@@ -145,8 +126,10 @@ def check(algo: Any, feed: Mapping[str, Any], reference: Mapping[str, Any]) -> N
     for what in useless.keys() & feed.keys():
         if useless[what]:
             raise ValueError(f"{name} has no use for feed.{what}: leave it out (`~feed.{what}`)")
-    if "control" in feed and reference["name"] == "moving":
-        raise ValueError("feed.control gives the policy words that reference=moving does not know")
+    if "control" in feed and reference["name"] in ("moving", "previous"):
+        raise ValueError(
+            f"feed.control gives the policy words that reference={reference['name']} does not know"
+        )
     if "contrast" in feed:
         teacher = instantiate(feed["contrast"])
         if not isinstance(teacher, FromPairs) or teacher.needs - {"token_ref_logps"}:
@@ -155,8 +138,9 @@ def check(algo: Any, feed: Mapping[str, Any], reference: Mapping[str, Any]) -> N
             )
 
 
-def referred_to(spec: Mapping[str, Any], base: Any) -> tuple[Any, Any]:
-    """(reference, how it follows the policy): the SFT model, a copy that moves, or none."""
+def referred_to(spec: Mapping[str, Any], base: Any, feed: Any) -> tuple[Any, Any]:
+    """(reference, how it follows the policy): the SFT model, a copy that moves, the policy as it was when
+    a phase began, or none."""
     from ..training.loop import Following
 
     match spec:
@@ -164,9 +148,13 @@ def referred_to(spec: Mapping[str, Any], base: Any) -> tuple[Any, Any]:
             return base, None
         case {"name": "moving", "every": every, "mix": mix}:
             return copy.deepcopy(base), Following(every, mix)
+        case {"name": "previous"}:
+            if not hasattr(feed, "updates_a_phase"):
+                raise ValueError("reference=previous needs a feed of phases, as feed=online is")
+            return copy.deepcopy(base), Following(feed.updates_a_phase, 1.0)
         case {"name": "none"}:
             return None, None
-    raise LookupError(f"reference={spec['name']!r}: one of sft, moving, none")
+    raise LookupError(f"reference={spec['name']!r}: one of sft, moving, previous, none")
 
 
 def first_critic(cell: "Cell", base: Any) -> Any:
@@ -177,129 +165,6 @@ def first_critic(cell: "Cell", base: Any) -> Any:
         return with_value_head(base)
     first, *_ = ensemble.members(cell).values()
     return reset_head(load_values(cell.make(reward_model, **first)))
-
-
-def from_dataset(cell: "Cell", algo: Any, words: Any, device: Any) -> Any:
-    """Shuffled rows: demonstrations, or pairs (as labels or rankings where the algorithm learns from
-    those) with the reference's scores from the store."""
-    from algos.core import FromDemonstrations, FromLabels, FromRollouts
-
-    from ..training.feeds import LabelRows, Shuffled, compared, demonstrations
-
-    responses, seed = cell.config["budget"]["responses"], cell.config["seed"]
-    if isinstance(algo, FromDemonstrations):
-        rows = [(x.prompt, x.demonstration) for x in cell.examples("train") if x.demonstration]
-        return Shuffled(demonstrations(words, rows, device), len(rows), responses, seed)
-    if isinstance(algo, FromRollouts):
-        raise ValueError(
-            f"{type(algo).__name__} learns from its own samples: set `feed=online`, not `feed=dataset`"
-        )
-    by = labels.labeller(cell)
-    if isinstance(algo, FromLabels) and labels.has_labels(cell, by):
-        given = labels.rows(cell, words, by, "train")
-    else:
-        given = pairs_for(cell, algo, words)
-    if isinstance(algo, FromLabels):
-        given = given if isinstance(given, LabelRows) else given.as_labels()
-        given = treated(cell, given, words, device)
-    return compared(algo, given, responses, seed, words.pad_token_id, device)
-
-
-def treated(cell: "Cell", rows: "LabelRows", words: Any, device: Any) -> "LabelRows":
-    """Labels as the recipe's feed wants them: behind control tokens, or weighed."""
-    from ..models.build import load_policy
-    from ..models.scoring import prompt_embeddings
-
-    feed = cell.config["feed"]
-    if control := feed.get("control"):
-        rows = rows.told(words.convert_tokens_to_ids(control["bad"]))
-    if bounds := feed.get("density_ratio"):  # bad answers count as if to the prompts of good ones
-        prompts = [prompt for prompt, _ in rows.rows]
-        seen = prompt_embeddings(
-            load_policy(cell.make(sft)).to(device), prompts, words.pad_token_id
-        )
-        wanted = np.array(rows.desirable)
-        ratio = density_ratio(seen.numpy(), wanted, **bounds)
-        rows = replace(rows, weight=np.where(wanted, 1.0, ratio).tolist())
-    return rows
-
-
-def pairs_for(cell: "Cell", algo: Any, words: Any) -> "PairRows":
-    """The labelled pairs with all that the algorithm needs to know of them beforehand."""
-    from ..training.feeds import encode
-
-    by = labels.labeller(cell)
-    pairs = labels.pair_rows(cell, words, by, "train")
-    if uses_cache(cell):
-        pairs = reference_scores.known(cell, by, pairs)
-    if "contrast" in cell.config["feed"]:
-        chosen, rejected = reference_scores.load(cell.make(contrast, by=by), pairs)
-        pairs = replace(pairs, chosen_contrast=chosen, rejected_contrast=rejected)
-    if "target" in algo.needs:  # what supervised training saw, else the better answer
-        pairs = replace(pairs, target=encode(words, labels.taught(cell, by, "train")))
-    return pairs
-
-
-def online(cell: "Cell", algo: Any, words: Any, device: Any) -> Any:
-    """Samples of the policy in training, with rewards."""
-    from algos.core import FromRollouts
-
-    from ..models.sampling import Decoding
-    from ..training.feeds import Rollouts
-
-    if not isinstance(algo, FromRollouts):
-        raise ValueError(
-            f"{type(algo).__name__} does not learn from rollouts: set `feed=dataset`, not `feed=online`"
-        )
-    config = cell.config
-    return Rollouts(
-        words=words,
-        prompts=samples.part_of(cell, "train"),
-        rewards=reward_of(cell, device),
-        decoding=Decoding(max_new_tokens=config["task"]["response_tokens"]),
-        size=config["budget"]["responses"],
-        phase=min(
-            config["feed"]["rollouts"], config["budget"]["updates"] * config["budget"]["responses"]
-        ),
-        per_prompt=config["feed"]["per_prompt"],
-        epochs=config["feed"]["epochs"],
-        missing_end_penalty=config["feed"]["missing_end_penalty"],
-        seed=config["seed"],
-        micro=config["model"]["micro_batch"],
-        device=device,
-    )
-
-
-FEEDS = {"dataset": from_dataset, "online": online}
-
-
-def reward_of(cell: "Cell", device: Any) -> Callable[..., Sequence[float]]:
-    """(examples, answers) -> the reward that rollouts are trained on."""
-    source = cell.config["feedback"]["reward"]
-    if source == "reward_model":
-        together = ensemble.combination(cell)
-        folders = [cell.make(reward_model, **x) for x in ensemble.members(cell).values()]
-        judges = [model_rewards(folder, device) for folder in folders]
-        return lambda *answered: together([judge(*answered) for judge in judges])
-    if source == "gold":
-        return lambda examples, answers: gold.rewards(cell.task, examples, answers)
-    if source == "rouge":
-        return lambda examples, answers: rouge.rewards(examples, answers)
-    raise LookupError(f"feedback.reward={source!r}: one of reward_model, gold, rouge")
-
-
-def model_rewards(folder: Path, device: Any) -> Callable[..., list[float]]:
-    from ..models.rewards import RewardModel
-    from ..models.tokens import Tokens, load_tokenizer
-
-    model, words = RewardModel.load(folder), load_tokenizer(folder)
-    model.model.to(device)
-
-    def rewards(examples: Sequence[Example], answers: Sequence[Answer]) -> list[float]:
-        prompts, ids = [x.prompt for x in examples], [a.ids for a in answers]
-        return model(Tokens.behind(words, prompts, ids).to(device)).tolist()
-
-    return rewards
 
 
 def validation(cell: "Cell", words: Any, base: Any) -> Callable[["Models"], Mapping[str, float]]:
@@ -318,7 +183,7 @@ def validation(cell: "Cell", words: Any, base: Any) -> Callable[["Models"], Mapp
     judge = None
     if cell.task.gold is None:
         folder = cell.make(reward_model, by=labels.by_default(cell), part="held_out")
-        judge = model_rewards(folder, device)
+        judge = feeds.model_rewards(folder, device)
 
     def validate(models: "Models") -> Mapping[str, float]:
         drawn = draw(models.policy, words, prompts, decoding, config["seed"] + 17)

@@ -181,6 +181,7 @@ class RolloutBatch(Batch):
     prompt: Tensor
     finished: Tensor
     given: Mapping[str, Tensor] = field(default_factory=dict)  # token_ref_logps
+    extra: Mapping[str, Tensor] = field(default_factory=dict)  # baselines: a row a response
     old_values: Tensor | None = None
 
     def score(self, needs: frozenset[str], models: Models, rows: Tensor, forward: bool) -> Rollouts:
@@ -190,7 +191,7 @@ class RolloutBatch(Batch):
         responses = respond(tokens, needs, models, forward, **self.known(self.given, rows))
         if not forward:
             responses = responses.replace(token_logps=old)
-        extra: dict[str, Any] = {}
+        extra: dict[str, Any] = {name: x[rows] for name, x in self.extra.items() if name in needs}
         if "critic" in needs:
             before = self.old_values[rows]
             now = state_values(models.critic, tokens) if forward else before

@@ -1,6 +1,6 @@
-"""Where batches come from: rows of a data set in shuffled order, or samples of the policy itself."""
+"""Batches of rows that were there before training, in shuffled order."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -8,13 +8,8 @@ import numpy as np
 import torch
 
 from algos.core import FromLabels, FromRankings
-from algos.ops import k1, k3, masked
 
-from ..feedback.answer import Answer, answers_of
-from ..models.sampling import Decoding, draw
-from ..models.scoring import reference_logps, state_values
 from ..models.tokens import Tokens, prompt_ids, response_ids
-from ..tasks.example import Example
 from .batches import (
     Batch,
     DemonstrationBatch,
@@ -22,7 +17,6 @@ from .batches import (
     Models,
     PairBatch,
     RankingBatch,
-    RolloutBatch,
     Row,
     ragged,
 )
@@ -248,104 +242,3 @@ def encode(words: Any, rows: Sequence[tuple[str, str]]) -> list[Row]:
     """(prompt, response) texts as token ids, EOS behind the response."""
     prompts = prompt_ids(words, [p for p, _ in rows])
     return list(zip(prompts, response_ids(words, [r for _, r in rows]), strict=True))
-
-
-@dataclass(frozen=True)
-class Rollouts:
-    """Samples of the policy: drawn once a phase, used for `epochs` passes of minibatches of `size`.
-
-    A response that was cut at the length limit loses `missing_end_penalty`; then the losses see
-    `rewards`, one number a response, on its last token.
-    """
-
-    words: Any
-    prompts: Sequence[Example]
-    rewards: Callable[[Sequence[Example], Sequence[Answer]], Sequence[float]]
-    decoding: Decoding
-    size: int  # responses an update
-    phase: int  # responses a phase, a multiple of size
-    per_prompt: int
-    epochs: int
-    missing_end_penalty: float
-    seed: int
-    micro: int
-    device: Any
-
-    @property
-    def updates_a_phase(self) -> int:
-        return self.epochs * (self.phase // self.size)
-
-    def __call__(self, update: int, models: Models) -> Turn:
-        number, turn = divmod(update, self.updates_a_phase)
-        if turn == 0:
-            self._batches.clear()
-            self._batches.append(self.collect(number, models))
-        batch, measured = self._batches[0]
-        epoch, part = divmod(turn, self.phase // self.size)
-        order = np.random.default_rng([self.seed, number, epoch]).permutation(len(batch))
-        rows = torch.as_tensor(order[part * self.size : (part + 1) * self.size].copy())
-        last = turn + 1 == self.updates_a_phase
-        return Turn(batch, rows, last, measured if turn == 0 else None)
-
-    def __post_init__(self):
-        if self.phase % self.size or self.phase % self.per_prompt:
-            raise ValueError(
-                f"feed.rollouts={self.phase} must be a multiple of budget.responses={self.size} "
-                f"and of feed.per_prompt={self.per_prompt}"
-            )
-        object.__setattr__(self, "_batches", [])
-
-    def collect(self, number: int, models: Models) -> tuple[RolloutBatch, Mapping[str, float]]:
-        """A phase of rollouts, and what it measured."""
-        deck = Shuffled(lambda _: None, len(self.prompts), self.phase // self.per_prompt, self.seed)
-        examples = [self.prompts[i] for i in deck.rows(number)]
-        noise_seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
-        drawn = draw(
-            models.policy,
-            self.words,
-            [x.prompt for x in examples],
-            self.decoding,
-            noise_seed,
-            per_prompt=self.per_prompt,
-        )
-
-        owners = [i for i in range(len(examples)) for _ in range(self.per_prompt)]
-        answers = answers_of(self.words, drawn)
-        given_rewards = self.rewards([examples[o] for o in owners], answers)
-        rewards = torch.tensor(given_rewards, dtype=torch.float32)
-        finished = torch.tensor(drawn.finished)
-        penalized = rewards - self.missing_end_penalty * (~finished).float()
-
-        tokens = Tokens.collate(drawn.rows, self.words.pad_token_id).to(self.device)
-        old = ragged(drawn.logps, tokens.width).to(self.device)
-        given: dict[str, torch.Tensor] = {}
-        values = None
-        with torch.no_grad():
-            if models.reference is not None:
-                given["token_ref_logps"] = reference_logps(models.reference, tokens, self.micro)
-            if models.critic is not None:
-                values = state_values(models.critic, tokens)
-        measured = {
-            "rollout/reward": rewards.mean().item(),
-            "rollout/reward_std": rewards.std(correction=0).item(),
-            "rollout/length": tokens.length.float().mean().item(),
-            "rollout/length_p95": tokens.length.float().quantile(0.95).item(),
-            "rollout/end_rate": finished.float().mean().item(),
-            "rollout/entropy": -old[tokens.mask].mean().item(),  # nats a token, of the samples
-        }
-        if given:
-            known = given["token_ref_logps"][tokens.mask]
-            ratios = masked(old - given["token_ref_logps"], tokens.mask)
-            measured["rollout/kl"] = k1(ratios).sum(-1).mean().item()
-            measured["rollout/k3"] = k3(ratios).sum(-1).mean().item()
-            measured["rollout/reference_perplexity"] = known.mean().neg().exp().item()
-        batch = RolloutBatch(
-            tokens,
-            token_old_logps=old,
-            rewards=penalized.to(self.device),
-            prompt=torch.tensor(owners, device=self.device),
-            finished=finished.to(self.device),
-            given=given,
-            old_values=values,
-        )
-        return batch, measured

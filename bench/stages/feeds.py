@@ -1,0 +1,206 @@
+"""The feed that a recipe names, made of the artifacts that it needs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..feedback import gold, rouge
+from ..feedback.answer import Answer
+from ..stats.density_ratio import density_ratio
+from ..tasks.example import DataError, Example
+from . import contrast, ensemble, labels, reference_scores, reward_model, samples, sft
+
+if TYPE_CHECKING:
+    from ..training.feeds import LabelRows, PairRows
+    from ..training.phases import Phases, Sampler
+    from .cell import Cell
+
+
+def inputs(cell: "Cell") -> dict[str, Any]:
+    """The artifacts that a feed is made of, and who rewards."""
+    feed, by = cell.config["feed"], labels.labeller(cell)
+    found: dict[str, Any] = {}
+    if feed["name"] == "dataset":
+        found["labels"] = cell.key(labels, by=by, part="train")
+        if uses_cache(cell):
+            found["reference_scores"] = cell.key(reference_scores, by=by, part="train")
+        if "contrast" in feed:
+            found["contrast"] = cell.key(contrast, by=by)
+    elif feed["name"] == "online":
+        found["reward"] = cell.config["feedback"]["reward"]
+        if found["reward"] == "reward_model":
+            found["reward_model"] = ensemble.identity(cell)
+    return found
+
+
+def uses_cache(cell: "Cell") -> bool:
+    """The stored scores are those of the SFT model."""
+    return cell.config["reference"]["name"] == "sft"
+
+
+def from_dataset(cell: "Cell", algo: Any, words: Any, device: Any) -> Any:
+    """Shuffled rows: demonstrations, or pairs (as labels or rankings where the algorithm learns from
+    those) with the reference's scores from the store."""
+    from algos.core import FromDemonstrations, FromLabels, FromRollouts
+
+    from ..training.feeds import LabelRows, Shuffled, compared, demonstrations
+
+    responses, seed = cell.config["budget"]["responses"], cell.config["seed"]
+    if isinstance(algo, FromDemonstrations):
+        rows = [(x.prompt, x.demonstration) for x in cell.examples("train") if x.demonstration]
+        return Shuffled(demonstrations(words, rows, device), len(rows), responses, seed)
+    if isinstance(algo, FromRollouts):
+        raise ValueError(
+            f"{type(algo).__name__} learns from its own samples: set `feed=online`, not `feed=dataset`"
+        )
+    by = labels.labeller(cell)
+    if isinstance(algo, FromLabels) and labels.has_labels(cell, by):
+        given = labels.rows(cell, words, by, "train")
+    else:
+        given = pairs_for(cell, algo, words)
+    if isinstance(algo, FromLabels):
+        given = given if isinstance(given, LabelRows) else given.as_labels()
+        given = treated(cell, given, words, device)
+    return compared(algo, given, responses, seed, words.pad_token_id, device)
+
+
+def treated(cell: "Cell", rows: "LabelRows", words: Any, device: Any) -> "LabelRows":
+    """Labels as the recipe's feed wants them: behind control tokens, or weighed."""
+    from ..models.build import load_policy
+    from ..models.scoring import prompt_embeddings
+
+    feed = cell.config["feed"]
+    if control := feed.get("control"):
+        rows = rows.told(words.convert_tokens_to_ids(control["bad"]))
+    if bounds := feed.get("density_ratio"):  # bad answers count as if to the prompts of good ones
+        prompts = [prompt for prompt, _ in rows.rows]
+        seen = prompt_embeddings(
+            load_policy(cell.make(sft)).to(device), prompts, words.pad_token_id
+        )
+        wanted = np.array(rows.desirable)
+        ratio = density_ratio(seen.numpy(), wanted, **bounds)
+        rows = replace(rows, weight=np.where(wanted, 1.0, ratio).tolist())
+    return rows
+
+
+def pairs_for(cell: "Cell", algo: Any, words: Any) -> "PairRows":
+    """The labelled pairs with all that the algorithm needs to know of them beforehand."""
+    from ..training.feeds import encode
+
+    by = labels.labeller(cell)
+    pairs = labels.pair_rows(cell, words, by, "train")
+    if uses_cache(cell):
+        pairs = reference_scores.known(cell, by, pairs)
+    if "contrast" in cell.config["feed"]:
+        chosen, rejected = reference_scores.load(cell.make(contrast, by=by), pairs)
+        pairs = replace(pairs, chosen_contrast=chosen, rejected_contrast=rejected)
+    if "target" in algo.needs:  # what supervised training saw, else the better answer
+        pairs = replace(pairs, target=encode(words, labels.taught(cell, by, "train")))
+    return pairs
+
+
+def online(cell: "Cell", algo: Any, words: Any, device: Any) -> "Phases":
+    """Samples of the policy in training, with rewards, as whatever the algorithm learns from."""
+    from hydra.utils import instantiate
+
+    from algos.core import FromRollouts
+
+    from ..training.choice import BestAndWorst
+    from ..training.online import Online, learned_from
+
+    feed = cell.config["feed"]
+    per_prompt, against = feed["per_prompt"], feed.get("against")
+    if not isinstance(algo, FromRollouts) and against is None:
+        per_prompt = max(2, per_prompt)
+
+    def collect(prompts: int) -> Any:
+        return Online(
+            algo,
+            sampler(cell, words, samples.part_of(cell, "train"), reward_of(cell, device)),
+            prompts=prompts,
+            per_prompt=per_prompt,
+            choose=instantiate(feed["choose"]) if "choose" in feed else BestAndWorst(),
+            micro=cell.config["model"]["micro_batch"],
+            device=device,
+            against=against,
+            temperature=feed.get("temperature", 1.0),
+            missing_end_penalty=feed["missing_end_penalty"],
+        )
+
+    return phases(cell, collect, learned_from(algo, per_prompt, against))
+
+
+def demonstrations_against_own(cell: "Cell", algo: Any, words: Any, device: Any) -> "Phases":
+    """Demonstrations, each against what the policy in training says instead."""
+    from algos.core import FromPairs
+
+    from ..training.online import DemonstrationsAgainstOwn
+
+    if not isinstance(algo, FromPairs):
+        name = cell.config["feed"]["name"]
+        raise ValueError(
+            f"{type(algo).__name__} does not learn from pairs, as feed={name} makes them"
+        )
+    shown = [x for x in cell.examples("train") if x.demonstration]
+    if not shown:
+        raise DataError(f"task {cell.task.name} has no demonstrations to set against samples")
+    draws = sampler(cell, words, shown)
+    return phases(cell, lambda prompts: DemonstrationsAgainstOwn(draws, prompts, device), 2)
+
+
+def sampler(cell: "Cell", words: Any, prompts: Sequence[Example], rewards: Any = None) -> "Sampler":
+    from ..models.sampling import Decoding
+    from ..training.phases import Sampler
+
+    decoding = Decoding(max_new_tokens=cell.config["task"]["response_tokens"])
+    return Sampler(words, prompts, decoding, cell.config["seed"], rewards)
+
+
+def phases(cell: "Cell", collect: Callable[[int], Any], learned: int) -> "Phases":
+    """A feed of phases from what collects them, given how many prompts; of the responses to each so many
+    are `learned` from."""
+    from ..training.phases import Phases, cut
+
+    feed, budget, seed = cell.config["feed"], cell.config["budget"], cell.config["seed"]
+    phase = min(feed["rollouts"], budget["updates"] * budget["responses"])
+    parts, prompts = cut(phase, budget["responses"], learned)
+    return Phases(collect(prompts), parts, feed["epochs"], seed)
+
+
+def reward_of(cell: "Cell", device: Any) -> Callable[..., Sequence[float]]:
+    """(examples, answers) -> the reward that rollouts are trained on."""
+    source = cell.config["feedback"]["reward"]
+    if source == "reward_model":
+        together = ensemble.combination(cell)
+        folders = [cell.make(reward_model, **x) for x in ensemble.members(cell).values()]
+        judges = [model_rewards(folder, device) for folder in folders]
+        return lambda *answered: together([judge(*answered) for judge in judges])
+    if source == "gold":
+        return lambda examples, answers: gold.rewards(cell.task, examples, answers)
+    if source == "rouge":
+        return lambda examples, answers: rouge.rewards(examples, answers)
+    raise LookupError(f"feedback.reward={source!r}: one of reward_model, gold, rouge")
+
+
+def model_rewards(folder: Path, device: Any) -> Callable[..., list[float]]:
+    from ..models.rewards import RewardModel
+    from ..models.tokens import Tokens, load_tokenizer
+
+    model, words = RewardModel.load(folder), load_tokenizer(folder)
+    model.model.to(device)
+
+    def rewards(examples: Sequence[Example], answers: Sequence[Answer]) -> list[float]:
+        prompts, ids = [x.prompt for x in examples], [a.ids for a in answers]
+        return model(Tokens.behind(words, prompts, ids).to(device)).tolist()
+
+    return rewards
+
+
+FEEDS = {
+    "dataset": from_dataset,
+    "online": online,
+    "demonstrations_vs_own": demonstrations_against_own,
+}
