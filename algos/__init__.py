@@ -24,6 +24,7 @@ from .irpo import IRPO
 from .kto import KTO
 from .ld_dpo import LDDPO
 from .mpo import MPO
+from .nash_md import NashMD
 from .nca import NCA
 from .orpo import ORPO, ORPOTokenMean
 from .pairwise_k import PairwiseK
@@ -43,6 +44,7 @@ from .sppo import SPPO
 from .tdpo import TDPO1, TDPO2
 from .tis_dpo import TISDPO, TISDPOAuthorsCode
 from .wpo import WPO
+from .xpo import XPO
 
 ALGORITHMS = {
     "alphapo": AlphaPO,
@@ -77,6 +79,7 @@ ALGORITHMS = {
     "kto": KTO,
     "ld_dpo": LDDPO,
     "mpo": MPO,
+    "nash_md": NashMD,
     "nca": NCA,
     "orpo": ORPO,
     "orpo_token_mean": ORPOTokenMean,
@@ -101,4 +104,5 @@ ALGORITHMS = {
     "tis_dpo": TISDPO,
     "tis_dpo_authors_code": TISDPOAuthorsCode,
     "wpo": WPO,
+    "xpo": XPO,
 }

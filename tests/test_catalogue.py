@@ -101,7 +101,7 @@ def test_experiments_name_recipes(path):
         offline = {
             name
             for name, cls in ALGORITHMS.items()
-            if not issubclass(cls, FromRollouts) and "score" not in cls.needs
+            if not issubclass(cls, FromRollouts) and not {"score", "by_reference"} & cls.needs
         }
         second = {"cpo_sum", "orpo_token_mean", "rrhf_authors_code"}
         assert offline - swept == second

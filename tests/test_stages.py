@@ -37,6 +37,8 @@ from bench.stages.cell import Cell
 from bench.stages.decoding import decoding_key, decoding_of
 from bench.store import Store, content_hash
 from bench.tasks.example import DataError
+from bench.training.loop import Following
+from bench.training.phases import Phases
 from bench.tune import resolved
 from tests import tiny
 from tests.test_end_to_end import SMALL
@@ -183,12 +185,25 @@ def test_a_model_of_your_own_sets_the_context(tmp_path, made):
         (["algo=kto", "+feed.density_ratio={low: 0.5, high: 10}"], "no use for feed.density_ratio"),
         (["algo=dpo", "+feed.control={good: a, bad: b}"], "no use for feed.control"),
         (["algo=csft", "reference=moving"], "does not know"),
+        (["algo=csft", "reference=previous"], "does not know"),
+        (["algo=xpo", "feed=online"], "feed=reference_mix"),
     ],
 )
 def test_a_feed_that_does_not_suit_its_loss_is_told(words, says):
     config = resolved(words, config_folder())
     with pytest.raises(ValueError, match=says):
         optimize.check(instantiate(config["algo"]), config["feed"], config["reference"])
+
+
+def test_only_a_feed_of_phases_has_a_previous_policy():
+    base = tiny.llama()
+    reference, following = optimize.referred_to(
+        {"name": "previous"}, base, Phases(None, parts=3, epochs=2, seed=0)
+    )
+    assert reference is not base
+    assert following == Following(every=6, mix=1.0)
+    with pytest.raises(ValueError, match="needs a feed of phases"):
+        optimize.referred_to({"name": "previous"}, base, lambda *_: None)
 
 
 def test_the_budget_counts_the_models_that_tell_how_good_a_token_is(made):

@@ -118,6 +118,10 @@ def check(algo: Any, feed: Mapping[str, Any], reference: Mapping[str, Any]) -> N
             f"{name} weighs tokens by two models: say how they learn, as in "
             "`+feed.contrast={_target_: algos.DPO, beta: 0.1}`"
         )
+    if "by_reference" in algo.needs and feed.get("against") is None:
+        raise ValueError(
+            f"{name} sets answers of the policy against those of the reference: `feed=reference_mix`"
+        )
     useless = {
         "contrast": "token_contrast" not in algo.needs,
         "control": not isinstance(algo, FromLabels) or bool(algo.needs),
