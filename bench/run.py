@@ -20,6 +20,7 @@ from .names import Unknown
 from .reports import record as records
 from .reports.record import Metric, Record
 from .stages import (
+    disagreement,
     ensemble,
     evaluate,
     labels,
@@ -40,9 +41,11 @@ from .training.progress import Display
 
 WATCHED = ("algos", "bench", "conf", "pyproject.toml")  # what makes a checkout dirty
 
-# What `stages` may name besides: made of a policy that was evaluated, their metrics join its record.
-# Each makes `NAME.parquet`, copied to `runs/NAME/`, and notes {"metrics": {name: fields of Metric}}.
-MORE = {name_of(stage): stage for stage in (token_rewards, planted_errors)}
+# What `stages` may name besides: their metrics join the record. Each makes one file of its name, copied
+# to `runs/NAME/`, and notes {"metrics": {name: fields of Metric}}. The first are made of a policy that
+# was evaluated, the others of reward models, whether or not a policy learned from them.
+OF_A_POLICY = {name_of(stage): stage for stage in (token_rewards, planted_errors)}
+MORE = OF_A_POLICY | {name_of(disagreement): disagreement}
 
 # metric -> (unit, key of its signature). What else a table of answers holds has neither.
 UNITS = {
@@ -84,14 +87,14 @@ def check_stages(named: Sequence[str]) -> None:
     for name in named:
         if name not in known:
             raise Unknown(f"there is no stage {name!r} to ask for: {', '.join(known)}")
-        if name in MORE and "evaluate" not in named:
+        if name in OF_A_POLICY and "evaluate" not in named:
             raise Unknown(f"{name} joins the record of an evaluation: add `evaluate` to `stages`")
     if not {"evaluate", "reward_model"} & set(named):
         raise Unknown("`stages` ends in no record: add evaluate, or reward_model")
 
 
 def more(cell: Cell) -> list[ModuleType]:
-    """The stages that a cell asks for besides training and evaluation."""
+    """The stages that a cell asks for besides training, evaluation and the report of reward models."""
     return [MORE[name] for name in sorted(cell.config["stages"]) if name in MORE]
 
 
@@ -130,10 +133,11 @@ def identity(cell: Cell, name: str, control: bool = False) -> str:
     """A hash of everything that determines the numbers of a row."""
     if control:
         return content_hash(cell.inputs(evaluate, who=name))
-    if "evaluate" not in cell.config["stages"]:
-        return content_hash(cell.inputs(reward_report))
-    besides = [cell.inputs(stage) for stage in more(cell)]
-    return content_hash([cell.inputs(evaluate, who="end"), name, *besides])
+    others = [cell.inputs(stage) for stage in more(cell)]
+    if "evaluate" in cell.config["stages"]:
+        return content_hash([cell.inputs(evaluate, who="end"), name, *others])
+    report = cell.inputs(reward_report)
+    return content_hash([report, *others] if others else report)
 
 
 def policy_record(cell: Cell, run_id: str) -> Record:
@@ -151,12 +155,7 @@ def policy_record(cell: Cell, run_id: str) -> Record:
     log = folder.parent / "training" / f"{run_id}.parquet"
     write_atomically(log, (made / "log.parquet").read_bytes())
     signed = {"trained_reward": ensemble.signature(cell)}
-    at_end = metrics(end, **signed)
-    for stage in more(cell):
-        file = f"{name_of(stage)}.parquet"
-        content = (cell.make(stage) / file).read_bytes()
-        write_atomically(folder.parent / name_of(stage) / f"{run_id}.parquet", content)
-        at_end |= {name: Metric(**m) for name, m in cell.notes(stage)["metrics"].items()}
+    at_end = metrics(end, **signed) | besides(cell, run_id)
     said = common(cell, cell.config["name"], run_id)
     said["budget"] |= {"tokens": notes["tokens"], "flops": notes["flops"]}
     return Record(
@@ -176,6 +175,18 @@ def policy_record(cell: Cell, run_id: str) -> Record:
         },
         peak_memory_mb={"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024},
     )
+
+
+def besides(cell: Cell, run_id: str) -> dict[str, Metric]:
+    """What the stages that a cell asks for besides found; their files are copied beside the records."""
+    found = {}
+    for stage in more(cell):
+        name = name_of(stage)
+        (file,) = cell.make(stage).glob(f"{name}.*")
+        copy = Path(cell.config["runs"]) / name / f"{run_id}{file.suffix}"
+        write_atomically(copy, file.read_bytes())
+        found |= {name: Metric(**x) for name, x in cell.notes(stage)["metrics"].items()}
+    return found
 
 
 def control_record(cell: Cell, who: str, run_id: str) -> Record:
@@ -207,7 +218,7 @@ def reward_model_record(cell: Cell, run_id: str) -> Record:
                 label = name + member.removeprefix("reward_model")
                 found[label] = Metric(**x, estimator=how, unit="share")
     made, notes = cell.make(reward_report), cell.notes(reward_report)
-    found |= {name: Metric(**x) for name, x in notes["metrics"].items()}
+    found |= {name: Metric(**x) for name, x in notes["metrics"].items()} | besides(cell, run_id)
     margins = pd.read_parquet(made / "margins.parquet")
     first, *_ = members.values()
     return Record(

@@ -8,13 +8,15 @@ import pandas as pd
 import pytest
 import torch
 
+from bench.feedback import people
 from bench.feedback.answer import Answer
 from bench.models.rewards import RewardModel
-from bench.models.tokens import Tokens, load_tokenizer, prompt_ids
+from bench.models.tokens import Tokens, load_tokenizer, prompt_ids, response_ids
 from bench.names import config_folder
 from bench.reports import record as records
 from bench.run import run, trained_on
 from bench.stages import (
+    disagreement,
     ensemble,
     evaluate,
     feeds,
@@ -404,3 +406,91 @@ def test_a_record_says_on_what_scale_its_rewards_are(root, tmp_path):
     signed = policy.metrics.end["trained_reward"].signature
     assert signed.startswith("uncertainty_weighted (coef 0.1, ddof 1) of 3 reward models")
     assert records.read(tmp_path / f"records/{policy.run_id}.json") == policy
+
+
+# -- what a person should label first
+
+
+def test_members_disagree_as_often_as_two_of_them_differ():
+    # all alike; one of three against two; an even split of four; one that cannot tell
+    three = np.array([[1.0, 2.0], [3.0, 0.1], [0.5, -1.0]])
+    assert disagreement.disagreement(three) == pytest.approx([0, 2 / 3])
+    four = np.array([[1.0], [1.0], [-1.0], [-1.0]])
+    assert disagreement.disagreement(four) == pytest.approx([4 / 6])
+    assert disagreement.disagreement(np.array([[1.0], [0.0]])) == pytest.approx([0.5])
+
+
+def test_the_most_disputed_are_told_apart_and_ties_of_gold_left_out():
+    margins = np.array([1.0, -1.0, 1.0, 1.0, 1.0, 1.0, -1.0, 1.0])
+    exact = np.array([-1.0, -1.0, 0.0, 2.0, 2.0, 2.0, 2.0, 0.0])
+    found = disagreement.accuracies(margins, exact)  # a quarter of eight is two
+    assert (found["accuracy_disputed"]["value"], found["accuracy_disputed"]["n"]) == (0.5, 2)
+    assert (found["accuracy_undisputed"]["value"], found["accuracy_undisputed"]["n"]) == (0.75, 4)
+
+
+def test_the_queue_comes_back_as_pairs(root, tmp_path):
+    three = cell(root, "algo=ppo", *THREE)
+    queue = three.make(disagreement) / "disagreement.jsonl"
+    rows = [json.loads(line) for line in queue.read_text().splitlines()]
+    shares = [row["disagreement"] for row in rows]
+    assert shares == sorted(shares, reverse=True)
+    assert {row["better"] for row in rows} == {None}
+    learned = set()
+    for part in ("train", "held_out"):
+        learned |= set(labels.table(three, "dataset", part)["example"])
+    assert not learned & {row["id"] for row in rows}
+
+    rows[0]["better"], rows[1]["better"] = "a", "b"
+    filled = tmp_path / "queue.jsonl"
+    filled.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    people = cell(root, "algo=dpo", "feedback=people", f"feedback.file={filled}")
+    own, found = labels.table(three, "dataset", "train"), labels.table(people, "people", "train")
+    pd.testing.assert_frame_equal(found[: len(own)], own)
+    added = found[len(own) :]
+    assert list(added["example"]) == [rows[0]["id"], rows[1]["id"]]
+    assert list(added["chosen"]) == [rows[0]["a"], rows[1]["b"]]
+    assert list(added["rejected"]) == [rows[0]["b"], rows[1]["a"]]
+    assert added["gold_chosen"].notna().all()
+    words = load_tokenizer(people.make(tokenizer))
+    assert list(added["chosen_ids"].iloc[0]) == response_ids(words, [rows[0]["a"]])[0]
+    assert labels.table(people, "people", "test").equals(labels.table(three, "dataset", "test"))
+    key = people.key(labels, by="people", part="train")
+    rows[2]["better"] = "a"
+    filled.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    again = cell(root, "algo=dpo", "feedback=people", f"feedback.file={filled}")
+    assert again.key(labels, by="people", part="train") != key
+
+
+def test_one_model_cannot_disagree(root):
+    with pytest.raises(DataError, match="feedback=ensemble"):
+        cell(root, "algo=ppo").make(disagreement)
+
+
+LINE = {"id": "x", "a": "one", "b": "two", "better": "a"}
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("{", "line 2: not JSON"),
+        (json.dumps({"id": "x"}), "line 2: a line has `id`, `a`, `b` and `better`"),
+        (json.dumps(LINE | {"better": "c"}), "line 2: `better` is 'c'"),
+        (json.dumps(LINE | {"a": " "}), "line 2: .* not empty"),
+    ],
+)
+def test_a_bad_line_of_a_queue_is_named(tmp_path, line, says):
+    path = tmp_path / "queue.jsonl"
+    path.write_text(json.dumps(LINE | {"better": None}) + "\n" + line + "\n")
+    with pytest.raises(DataError, match=says):
+        list(people.verdicts(path))
+    with pytest.raises(DataError, match="there is no such file"):
+        list(people.verdicts(tmp_path / "none.jsonl"))
+
+
+def test_a_queue_without_verdicts_or_of_another_task_is_told(root, tmp_path):
+    path = tmp_path / "queue.jsonl"
+    for line, says in [(LINE | {"better": None}, "no line has a verdict"), (LINE, "has no 'x'")]:
+        path.write_text(json.dumps(line) + "\n")
+        told = cell(root, "algo=dpo", "feedback=people", f"feedback.file={path}")
+        with pytest.raises(DataError, match=says):
+            labels.table(told, "people", "train")

@@ -20,6 +20,7 @@ from bench.run import identity, run
 from bench.stages import (
     candidates,
     contrast,
+    disagreement,
     evaluate,
     labels,
     lengths,
@@ -61,7 +62,12 @@ STAGES = [  # in the order in which they are made
     (evaluate, {"who": "end"}),
     (token_rewards, {}),
     (planted_errors, {}),
+    (disagreement, {}),
 ]
+MORE = {  # what a stage needs said besides
+    "contrast": [CONTRAST],
+    "disagreement": ["feedback=ensemble", "feedback.ensemble.members=3"],
+}
 each_stage = pytest.mark.parametrize(
     ("stage", "choice"), STAGES, ids=[s.__name__.rpartition(".")[2] for s, _ in STAGES]
 )
@@ -231,6 +237,7 @@ PINNED = {
     "evaluate": (2, -1.2650421177968383),
     "token_rewards": (1, 0.2200319290161133),
     "planted_errors": (1, 76.0),
+    "disagreement": (1, 0.5638),
 }
 
 
@@ -262,6 +269,9 @@ def summary(made: Cell, stage, choice) -> float:
             return float(pd.read_parquet(folder / "token_rewards.parquet")["reward"].abs().sum())
         case "planted_errors":
             return float(pd.read_parquet(folder / "planted_errors.parquet")["position"].sum())
+        case "disagreement":
+            lines = (folder / "disagreement.jsonl").read_text().splitlines()
+            return sum(json.loads(line)["deviation"] for line in lines)
     raise LookupError(stage.__name__)
 
 
@@ -269,8 +279,8 @@ def summary(made: Cell, stage, choice) -> float:
 def test_behaviour_changes_with_the_version_alone(made, stage, choice):
     name = stage.__name__.rpartition(".")[2]
     version, number = PINNED[name]
-    if stage is contrast:
-        made = Cell(resolved([*WORDS, CONTRAST], config_folder()), made.store)
+    if more := MORE.get(name):
+        made = Cell(resolved([*WORDS, *more], config_folder()), made.store)
     assert version == stage.VERSION, "pin what the new version makes"
     assert summary(made, stage, choice) == pytest.approx(number, rel=1e-3), "give it a new VERSION"
 

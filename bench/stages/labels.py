@@ -8,11 +8,12 @@ samples of the SFT model. Identical answers and ties are dropped and counted.
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..feedback import annotators, gold, rouge
+from ..feedback import annotators, gold, people, rouge
 from ..feedback.answer import Answer
 from ..feedback.judge import SimulatedJudge
 from ..tasks.example import DataError, Example
@@ -27,6 +28,11 @@ VERSION = 1
 
 def inputs(cell: "Cell", by: str, part: str) -> dict[str, Any]:
     found: dict[str, Any] = {"seed": cell.config["shared_seed"]}
+    if by == "people":
+        own = {"own": cell.key(this(), by=by_default(cell), part=part)}
+        if part == "train":
+            own |= {"data": cell.data, "people": [vars(x) for x in people.verdicts(file_of(cell))]}
+        return own
     if has_pairs(cell, by) or has_labels(cell, by):
         pairs = cell.shared(cell.config["task"]["pairs"])
         return {**found, "lengths": cell.key(lengths), "data": cell.data, "pairs": pairs}
@@ -59,18 +65,23 @@ def labeller(cell: "Cell") -> str:
 def build(cell: "Cell", folder: Path, checkpoints: Path, by: str, part: str) -> dict[str, Any]:
     if has_labels(cell, by):
         return own_labels(cell, folder, part)
-    table, dropped = own_pairs(cell, part) if has_pairs(cell, by) else judged(cell, by, part)
-    if not len(table):
+    if by == "people":
+        known, dropped = with_people(cell, part)
+    elif has_pairs(cell, by):
+        known, dropped = own_pairs(cell, part)
+    else:
+        known, dropped = judged(cell, by, part)
+    if not len(known):
         raise DataError(
             f"task {cell.task.name}: no pair of two different answers is left in part {part} "
             f"(dropped: {dropped}): give more rows (task.pairs) or train the SFT model for longer"
         )
-    table.to_parquet(folder / "pairs.parquet")
+    known.to_parquet(folder / "pairs.parquet")
     agrees = np.nan
-    if table["gold_chosen"].notna().all():
-        agrees = float((table["gold_chosen"] > table["gold_rejected"]).mean())
+    if known["gold_chosen"].notna().all():
+        agrees = float((known["gold_chosen"] > known["gold_rejected"]).mean())
     return {
-        "pairs": len(table),
+        "pairs": len(known),
         "dropped": dropped,
         "agrees_with_gold": None if np.isnan(agrees) else agrees,
     }
@@ -122,6 +133,38 @@ def own_pairs(cell: "Cell", part: str) -> tuple[Any, dict[str, int]]:
     for side in ("chosen", "rejected"):
         table[f"{side}_ids"] = words(list(table[side]))
     return table, {}
+
+
+def with_people(cell: "Cell", part: str) -> tuple[Any, dict[str, int]]:
+    """The task's own pairs, and behind them those that people labelled."""
+    import pandas as pd
+
+    own = table(cell, by_default(cell), part)
+    if "chosen" not in own:
+        raise DataError(f"task {cell.task.name} has single labels, and people compare pairs")
+    if part != "train":
+        return own, {}
+    known, said = by_id(cell), list(people.verdicts(file_of(cell)))
+    if not said:
+        raise DataError(f"feedback.file={file_of(cell)}: no line has a verdict yet")
+    for x in said:
+        if x.example not in known:
+            raise DataError(
+                f"feedback.file={file_of(cell)}: task {cell.task.name} has no {x.example!r}"
+            )
+    columns = {"example": [x.example for x in said], "p_chosen": 1.0, "margin": 0.0}
+    words = _words(cell)
+    for side in ("chosen", "rejected"):
+        texts = [getattr(x, side) for x in said]
+        columns |= {side: texts, f"{side}_ids": words(texts), f"gold_{side}": np.nan}
+        if cell.task.gold is not None:
+            examples, answers = [known[x.example] for x in said], [Answer(text) for text in texts]
+            columns[f"gold_{side}"] = gold.rewards(cell.task, examples, answers)
+    return pd.concat([own, pd.DataFrame(columns)], ignore_index=True)[list(own.columns)], {}
+
+
+def file_of(cell: "Cell") -> Path:
+    return Path(cell.config["feedback"]["file"])
 
 
 def _words(cell: "Cell"):
@@ -218,7 +261,9 @@ def verdicts(
             lengths_of = [[len(x.text.split()) for x in some] for some in (first, second)]
             judge = SimulatedJudge(**cell.config["feedback"]["judge"])
             return judge.preferences(quality[0], quality[1], *lengths_of)
-    raise LookupError(f"feedback.labels={by!r}: one of dataset, gold, rouge, reward_model, judge")
+    raise LookupError(
+        f"feedback.labels={by!r}: one of dataset, gold, rouge, reward_model, judge, people"
+    )
 
 
 def by_default(cell: "Cell") -> str:
@@ -235,7 +280,11 @@ def table(cell: "Cell", by: str, part: str) -> Any:
     """The labels as a data frame: a row a pair, or a single answer."""
     import pandas as pd
 
-    return pd.read_parquet(cell.make(sys.modules[__name__], by=by, part=part) / "pairs.parquet")
+    return pd.read_parquet(cell.make(this(), by=by, part=part) / "pairs.parquet")
+
+
+def this() -> ModuleType:
+    return sys.modules[__name__]
 
 
 def pair_rows(cell: "Cell", words: Any, by: str, part: str) -> "PairRows":

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..tasks.example import Example
+from ..tasks.example import DataError, Example
 from . import lengths, sft, tokenizer
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 # Of task.pairs: prompts of each part. Seeds count parts by the alphabet: a new one must come last.
-SHARES = {"train": 1.0, "held_out": 0.5, "test": 0.125, "unseen": 0.125}
+SHARES = {"train": 1.0, "held_out": 0.5, "test": 0.125, "unseen": 0.125, "waiting": 0.25}
 SPLITS = {"test": "validation", "unseen": "test_unseen"}  # of parts that nothing learns from
 
 
@@ -28,7 +28,7 @@ def inputs(cell: "Cell", part: str) -> dict[str, Any]:
 
 
 def part_of(cell: "Cell", part: str) -> list[Example]:
-    """Disjoint prompts: `train` and `held_out` from the training split, the others from SPLITS."""
+    """Disjoint prompts: `train`, `held_out` and `waiting` from the training split, others from SPLITS."""
     wanted = {
         name: cell.shared(share * cell.config["task"]["pairs"]) for name, share in SHARES.items()
     }
@@ -37,8 +37,14 @@ def part_of(cell: "Cell", part: str) -> list[Example]:
     rows = cell.examples("train")
     order = np.random.default_rng([cell.config["shared_seed"], 7]).permutation(len(rows))
     cut = min(wanted["train"], 2 * len(rows) // 3)
-    some = order[:cut] if part == "train" else order[cut : cut + wanted["held_out"]]
-    return [rows[i] for i in some]
+    end = cut + wanted["held_out"]
+    parts = {"train": order[:cut], "held_out": order[cut:end]}
+    parts["waiting"] = order[end : end + wanted["waiting"]]
+    if not len(parts[part]):
+        raise DataError(
+            f"task {cell.task.name}: no prompt is left for the part {part}: give more rows"
+        )
+    return [rows[i] for i in parts[part]]
 
 
 def build(cell: "Cell", folder: Path, checkpoints: Path, part: str) -> dict[str, Any]:
