@@ -24,6 +24,7 @@ prefzoo: preference-optimization algorithms, and the bench that compares them fa
   prefzoo sample RUN PROMPT                       what a trained policy answers
   prefzoo rewards RUN PROMPT [RESPONSE]           what it rewards in a response, token by token
   prefzoo tune algo=NAME [lr=1e-4,3e-4,...]       choose a learning rate on validation
+  prefzoo perf                                    speed of rollouts against a bare decoding loop
   prefzoo publish [RUNS]                          copy records to results/, write the leaderboard
 
 `prefzoo WORDS` is `python -m bench WORDS`. Useful words: --cfg job (the resolved configuration),
@@ -189,6 +190,16 @@ def tune(words: list[str]) -> int:
     return tune(words, config_folder())
 
 
+def perf(words: list[str]) -> int:
+    from .perf.rollouts import rows
+
+    print(f"{'':10} {'ours':>9} {'bare loop':>9}  ratio (lowest to highest of 5 rounds)")
+    for row in rows(rounds=5):
+        spread = f"{row.ratio:.2f} ({row.lowest:.2f} to {row.highest:.2f})"
+        print(f"{row.workload:10} {row.ours_ms:6.0f} ms {row.peer_ms:6.0f} ms  {spread}")
+    return 0
+
+
 def publish(words: list[str]) -> int:
     from .reports.publish import publish
 
@@ -203,6 +214,7 @@ VERBS = {
     "sample": answer,
     "rewards": token_rewards,
     "tune": tune,
+    "perf": perf,
     "publish": publish,
 }
 
