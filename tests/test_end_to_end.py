@@ -180,8 +180,24 @@ def test_every_recipe_runs(shared, task):
 @pytest.mark.slow
 @pytest.mark.parametrize("feedback", names("feedback", [config_folder()]))
 def test_every_source_of_feedback_runs(shared, feedback):
-    done = command("-m", "algo=dpo,ppo", f"feedback={feedback}", "budget=smoke", cwd=shared)
+    words = [f"feedback={feedback}", "budget=smoke"]
+    if feedback == "people":
+        words.append(f"feedback.file={labelled_by_hand(shared)}")
+    done = command("-m", "algo=dpo,ppo", *words, cwd=shared)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def labelled_by_hand(folder: Path) -> Path:
+    """The queue of an ensemble, whose first pair got a verdict."""
+    stages = "stages=[reward_model,disagreement]"
+    words = ["algo=bradley_terry", "feedback=ensemble", "feedback.ensemble.members=2"]
+    done = command(*words, stages, "budget=smoke", cwd=folder)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (queue,) = (folder / "runs/disagreement").glob("bradley_terry-*.jsonl")
+    first, *others = queue.read_text().splitlines(keepends=True)
+    filled = folder / "labelled.jsonl"
+    filled.write_text(first.replace('"better": null', '"better": "a"') + "".join(others))
+    return filled
 
 
 @pytest.mark.slow
