@@ -10,14 +10,20 @@ from .bradley_terry import BradleyTerry, BradleyTerryLM
 from .cal_dpo import CalDPO
 from .cdpo import CDPO
 from .chi_po import ChiPO
+from .cispo import CISPO
 from .cpo import CPO, CPOSimPO, CPOSum
 from .csft import CSFT
+from .dapo import DAPO
 from .discopop import DiscoPOP
 from .dpo import DPO
 from .dpo_norm import DPONorm
 from .dpop import DPOP
+from .dr_grpo import DrGRPO
 from .exo import EXO
 from .f_dpo import FDPOJS, FDPOAlpha, FDPOForwardKL
+from .gmpo import GMPO
+from .grpo import GRPO
+from .gspo import GSPO
 from .infonca import InfoNCA
 from .ipo import IPO, IPOMean
 from .irpo import IRPO
@@ -33,6 +39,10 @@ from .plackett_luce import PlackettLuce
 from .pointwise import Pointwise
 from .ppo import PPO
 from .r_dpo import RDPO
+from .reinforce import REINFORCE
+from .reinforce_pp import REINFORCEPP, REINFORCEPPBaseline
+from .remax import ReMax, ReMaxAuthorsCode
+from .rloo import RLOO
 from .robust_dpo import RobustDPO
 from .rpo import RPO
 from .rrhf import RRHF, RRHFAuthorsCode
@@ -60,18 +70,24 @@ ALGORITHMS = {
     "cal_dpo": CalDPO,
     "cdpo": CDPO,
     "chi_po": ChiPO,
+    "cispo": CISPO,
     "cpo": CPO,
     "cpo_simpo": CPOSimPO,
     "cpo_sum": CPOSum,
     "csft": CSFT,
+    "dapo": DAPO,
     "discopop": DiscoPOP,
     "dpo": DPO,
     "dpo_norm": DPONorm,
     "dpop": DPOP,
+    "dr_grpo": DrGRPO,
     "exo": EXO,
     "f_dpo_alpha": FDPOAlpha,
     "f_dpo_forward_kl": FDPOForwardKL,
     "f_dpo_js": FDPOJS,
+    "gmpo": GMPO,
+    "grpo": GRPO,
+    "gspo": GSPO,
     "infonca": InfoNCA,
     "ipo": IPO,
     "ipo_mean": IPOMean,
@@ -89,6 +105,12 @@ ALGORITHMS = {
     "pointwise": Pointwise,
     "ppo": PPO,
     "r_dpo": RDPO,
+    "reinforce": REINFORCE,
+    "reinforce_pp": REINFORCEPP,
+    "reinforce_pp_baseline": REINFORCEPPBaseline,
+    "remax": ReMax,
+    "remax_authors_code": ReMaxAuthorsCode,
+    "rloo": RLOO,
     "robust_dpo": RobustDPO,
     "rpo": RPO,
     "rrhf": RRHF,

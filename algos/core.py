@@ -204,6 +204,16 @@ class Rollouts(Batch):
         return masked(self.responses.token_logps - self.token_old_logps, self.responses.mask)
 
     @property
+    def old_logratios(self) -> PerResponse:
+        """log π_θ(y | x) − log π_old(y | x)."""
+        return self.token_old_logratios.sum(-1)
+
+    @property
+    def mean_old_logratios(self) -> PerResponse:
+        """The same / |y|, in nats a token; 0 for an empty response."""
+        return self.old_logratios / self.responses.lengths.clamp(min=1)
+
+    @property
     def token_ratios(self) -> PerToken:
         """π_θ / π_old, 1 outside the response; at most e²⁰, for an infinite one has no gradient."""
         return self.token_old_logratios.clamp(max=20).exp()

@@ -25,6 +25,16 @@ def masked_sum(x: PerToken, mask: Mask) -> PerResponse:
     return masked(x, mask).sum(-1)
 
 
+def masked_mean(x: PerToken, mask: Mask) -> PerResponse:
+    """Mean over the masked tokens of each response; 0 where it has none."""
+    return masked_sum(x, mask) / mask.sum(-1).clamp(min=1)
+
+
+def suffix_sum(x: PerToken, mask: Mask) -> PerToken:
+    """Sum over the masked tokens from each of them on, zero outside."""
+    return masked(masked(x, mask).flip(-1).cumsum(-1).flip(-1), mask)
+
+
 def whiten(x: PerToken, mask: Mask) -> PerToken:
     """(x − mean) / √(var + 1e-8) over the masked tokens of the batch; a lone token becomes 0."""
     n = mask.sum()
@@ -107,12 +117,18 @@ def without_replacement(
 # -- policy gradients
 
 
-def clipped_surrogate(ratio: PerToken, advantages: PerToken, clip: float) -> PerToken:
-    """−min(r A, clip(r, 1 ± ε) A), without a second clip for A < 0.
+def clipped_surrogate(
+    ratio: Float[Tensor, "*shape"],
+    advantages: Float[Tensor, "*#shape"],
+    clip: float,
+    clip_high: float | None = None,
+) -> Float[Tensor, "*shape"]:
+    """−min(r A, clip(r, 1 − ε, 1 + ε′) A), without a second clip for A < 0; ε′ is ε if not given.
 
     Schulman et al., 2017, https://arxiv.org/abs/1707.06347, eq. 7
     """
-    return -torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
+    high = clip if clip_high is None else clip_high
+    return -torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + high) * advantages)
 
 
 def clipped_value(values: PerToken, old: PerToken, returns: PerToken, clip: float) -> PerToken:
@@ -156,6 +172,23 @@ def group_std(x: PerResponse, group: Group) -> PerResponse:
     return (squares / (same.sum(-1) - 1).clamp(min=1)).sqrt()
 
 
+def group_centred(x: PerResponse, group: Group) -> PerResponse:
+    """x − its mean over each item's group, from differences: exactly 0 where all are equal."""
+    same = group[:, None] == group[None, :]
+    return torch.where(same, x[:, None] - x[None, :], 0.0).sum(-1) / same.sum(-1)
+
+
+def group_whitened(x: PerResponse, group: Group) -> PerResponse:
+    """(x − mean) / (std + 1e-4) over each item's group; 0 where all are equal, or where it is alone."""
+    return group_centred(x, group) / (group_std(x, group) + 1e-4)
+
+
+def leave_one_out(x: PerResponse, group: Group) -> PerResponse:
+    """x − its mean over the others of each item's group; 0 where all are equal, or it is alone."""
+    size = group_size(x, group)
+    return group_centred(x, group) * size / (size - 1).clamp(min=1)
+
+
 def group_size(x: PerResponse, group: Group) -> PerResponse:
     """How many share each item's group, in the precision of x. Under weights of one over this,
     every group counts once.
@@ -186,5 +219,6 @@ def k2(logratios: PerToken) -> PerToken:
 
 
 def k3(logratios: PerToken) -> PerToken:
-    """Unbiased; never negative."""
-    return (-logratios).exp() - 1 + logratios
+    """Unbiased; never negative. No more than that of −20, and from there without gradient."""
+    near = logratios.clamp(min=-20)
+    return (-near).exp() - 1 + near

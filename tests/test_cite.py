@@ -34,8 +34,9 @@ def fields(entry: str) -> dict[str, str]:
 
 
 def families(entry: str) -> list[str]:
-    """The family names of the authors, who are written Family, Given."""
-    return [author.split(", ")[0] for author in fields(entry)["author"].split(" and ")]
+    """The family names of the authors, who are written Family, Given, or {Company}."""
+    authors = fields(entry)["author"].split(" and ")
+    return [re.sub(r"^\{(\w+)\}$", r"\1", author.split(", ")[0]) for author in authors]
 
 
 def test_all_that_is_cited_has_one_entry_and_nothing_else_has():
@@ -67,7 +68,8 @@ def test_an_entry_is_well_formed(url):
         assert said["url"] == f"https://arxiv.org/abs/{said['eprint']}"
         assert said["year"] == f"20{said['eprint'][:2]}"
     assert [f for f in said if f not in ("primaryClass", "note")] == needed
-    assert all(re.fullmatch(r"[^,]+, [^,]+", a) for a in said["author"].split(" and "))
+    for author in said["author"].split(" and "):
+        assert re.fullmatch(r"[^,]+, [^,]+|\{\w+\}", author)
     family = re.sub(r"\W", "", families(entry)[0]).lower()
     assert re.fullmatch(family + said["year"] + "[a-z0-9]+", key(entry))
 

@@ -403,6 +403,7 @@ def test_first_step_prefers_what_was_preferred(algo):
         assert (up[worst] <= 0).all()  # a hinge may be content
     elif isinstance(data, Rollouts):
         advantages = credited(algo, data).credit.advantages
+        advantages = advantages if advantages.ndim == 2 else advantages[:, None]
         mask = data.responses.mask
         assert ((data.responses.token_logps.grad * advantages)[mask] < 0).all()
     elif isinstance(data, Labels):
@@ -418,8 +419,10 @@ KNOBS = [(cls, knob.name) for cls in ALGORITHMS.values() for knob in dataclasses
 @pytest.mark.parametrize(("cls", "knob"), KNOBS, ids=[f"{c.__name__}.{k}" for c, k in KNOBS])
 def test_every_knob_turns_something(cls, knob):
     data, default = batch(cls()), getattr(cls(), knob)
-    # Off, unbounded, or neither; and a hinge may need the larger.
-    others = {0.0: (0.3,), math.inf: (0.01,)}.get(default, (default * 0.3, default * 10))
+    # Off, unbounded, or neither: a hinge may need the larger, a narrow clip one far larger, and at a
+    # fifth of its limit DAPO's price of length begins at the first token.
+    near = (default * 0.2, default * 10, default * 1000)
+    others = {0.0: (0.3,), math.inf: (0.01,)}.get(default, near)
     before = value_and_gradients(cls(), data)[1]
     assert any(
         not torch.equal(a, b)
