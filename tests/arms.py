@@ -5,7 +5,8 @@ from itertools import permutations
 
 import torch
 
-from algos.core import Labels, Pairs, Rankings, Responses
+from algos.core import Labels, Pairs, Rankings, Responses, Rollouts
+from tests.samples import value
 
 REF = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64).log()
 REWARD = torch.tensor([0.0, 0.5, 1.0, 2.0], dtype=torch.float64)
@@ -71,6 +72,56 @@ def every_label(logp: torch.Tensor, **given) -> Labels:
         desirable=torch.arange(2 * ARMS) < ARMS,
         weight=torch.ones(2 * ARMS, dtype=logp.dtype),
     )
+
+
+def rollouts(
+    logps: torch.Tensor,
+    rewards: torch.Tensor,
+    old: torch.Tensor | None = None,
+    ref: torch.Tensor | None = None,
+    mask: torch.Tensor | None = None,
+    prompt: torch.Tensor | None = None,
+    **given,
+) -> Rollouts:
+    """Responses to one prompt, sampled just now by the reference, unless something else is said."""
+    old = logps.detach() if old is None else old
+    return Rollouts(
+        responses=Responses(
+            token_logps=logps,
+            token_ref_logps=old if ref is None else ref,
+            mask=torch.ones(logps.shape, dtype=torch.bool) if mask is None else mask,
+        ),
+        token_old_logps=old,
+        rewards=rewards,
+        prompt=torch.zeros(len(rewards), dtype=torch.long) if prompt is None else prompt,
+        finished=torch.ones(len(rewards), dtype=torch.bool),
+        **given,
+    )
+
+
+def sampled(policy: torch.Tensor, rows: int) -> torch.Tensor:
+    """Row numbers: each answer in so many rows, as near to its probability as counts can be."""
+    counts = (policy * rows).round().clamp(min=1).long()
+    return torch.arange(len(policy)).repeat_interleave(counts)
+
+
+def follow(
+    algo,
+    logits: torch.Tensor,
+    rollouts_at: Callable[[torch.Tensor], Rollouts],
+    steps: int = 120,
+    lr: float = 2.0,
+    decay: float = 0.93,
+) -> torch.Tensor:
+    """Sample, credit, step; steps are to shrink where whitening keeps advantages large."""
+    logits, state = logits.clone().requires_grad_(), algo.start()
+    for step in range(steps):
+        data = rollouts_at(logits)
+        credit, state = algo.credit(data, state, torch.Generator())
+        (gradient,) = torch.autograd.grad(value(algo.loss(data.replace(credit=credit))), logits)
+        with torch.no_grad():
+            logits -= lr * decay**step * gradient
+    return logits.detach()
 
 
 def descend(

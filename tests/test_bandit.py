@@ -3,6 +3,7 @@
 A sign error, a missing detach, the wrong estimate of the KL or a sum for a mean lands elsewhere.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 
@@ -13,10 +14,15 @@ from torch.testing import assert_close
 
 from algos import (
     BCO,
+    CISPO,
     CPO,
+    DAPO,
     DPO,
     EXO,
     FDPOJS,
+    GMPO,
+    GRPO,
+    GSPO,
     IPO,
     IRPO,
     KTO,
@@ -25,6 +31,9 @@ from algos import (
     PLDPO,
     PPO,
     RDPO,
+    REINFORCE,
+    REINFORCEPP,
+    RLOO,
     RPO,
     SFT,
     TDPO1,
@@ -37,6 +46,7 @@ from algos import (
     CPOSimPO,
     CPOSum,
     DPONorm,
+    DrGRPO,
     FDPOAlpha,
     FDPOForwardKL,
     InfoNCA,
@@ -45,11 +55,15 @@ from algos import (
     PairwiseK,
     PlackettLuce,
     Pointwise,
+    REINFORCEPPBaseline,
+    ReMax,
+    ReMaxAuthorsCode,
     RobustDPO,
     SFTSum,
     SimPO,
 )
 from algos.core import Critic, Demonstrations, Pairs, Rankings, Responses, Rollouts
+from algos.ops import k1, k2, k3
 from tests.arms import (
     ARMS,
     LOSE,
@@ -63,7 +77,10 @@ from tests.arms import (
     every_label,
     every_pair,
     every_ranking,
+    follow,
     minimiser,
+    rollouts,
+    sampled,
     spread,
     tokens,
 )
@@ -463,62 +480,153 @@ def test_pointwise_is_calibrated():
 # -- from rollouts
 
 
-def ppo_rows(counts: Tensor) -> Tensor:
-    """Row numbers: row i as often as it is counted."""
-    return torch.arange(len(counts)).repeat_interleave(counts)
-
-
-def sampled(policy: Tensor, rows: int) -> Tensor:
-    """How often each answer comes in so many rows, as near to its probability as counts can be."""
-    return (policy * rows).round().clamp(min=1).long()
-
-
-def follow(algo: PPO, logits: Tensor, rollouts_at, steps: int = 120) -> Tensor:
-    """Sample, credit, step; each step is shorter, since whitening keeps advantages large."""
-    logits = logits.clone().requires_grad_()
-    for step in range(steps):
-        data = credited(algo, rollouts_at(logits))
-        loss = algo.loss(data)
-        (gradient,) = torch.autograd.grad(loss.share(loss.weights, {"policy"}), logits)
-        with torch.no_grad():
-            logits -= 2.0 * 0.93**step * gradient
-    return logits.detach()
-
-
-def arms_at(algo: PPO, logits: Tensor, rows: Tensor) -> Rollouts:
-    """These arms, sampled just now, with the critic that knows E[r − β k1]."""
+def arms_at(logits: Tensor, rows: Tensor, **given) -> Rollouts:
+    """These arms, sampled just now as answers to one prompt."""
     logp = logits.log_softmax(-1)
-    old = logp.detach()
-    worth = (old.exp() * (REWARD - algo.kl_coef * (old - REF))).sum().expand(len(rows), 1)
-    return Rollouts(
-        responses=tokens(logp[rows], REF[rows]),
-        token_old_logps=old[rows, None],
-        rewards=REWARD[rows],
-        prompt=rows,
-        finished=torch.ones(len(rows), dtype=torch.bool),
-        critic=Critic(values=worth, old_values=worth),
-    )
+    return rollouts(logp[rows, None], REWARD[rows], ref=REF[rows, None], **given)
+
+
+def critic_at(algo: PPO, logits: Tensor, rows: Tensor) -> Critic:
+    """One that knows E[r − β k1]."""
+    logp = logits.detach().log_softmax(-1)
+    worth = (logp.exp() * (REWARD - algo.kl_coef * (logp - REF))).sum().expand(len(rows), 1)
+    return Critic(values=worth, old_values=worth)
+
+
+def arms_sampled(logits: Tensor, count: int) -> Tensor:
+    return sampled(logits.detach().softmax(-1), count)
 
 
 def test_ppo_leads_to_the_promised_optimum():
     """k1 in the reward: π_ref exp(R / β). Whitening changes the way, not the end."""
     algo = PPO(kl_coef=BETA)
 
-    def rollouts(logits):
-        return arms_at(algo, logits, ppo_rows(sampled(logits.detach().softmax(-1), 200)))
+    def rollouts_at(logits):
+        rows = arms_sampled(logits, 200)
+        return arms_at(logits, rows, critic=critic_at(algo, logits, rows))
 
-    policy = follow(algo, REF, rollouts).softmax(-1)
+    policy = follow(algo, REF, rollouts_at).softmax(-1)
     close(policy, OPTIMUM, atol=1e-3)
     close(policy, GOLDEN, atol=1e-3)
+
+
+STEADY = {"steps": 120, "lr": 10.0, "decay": 1.0}
+CAREFUL = {"steps": 100, "lr": 3.0, "decay": 1.0}
+SHORTER = {"steps": 160, "lr": 3.0, "decay": 0.95}
+
+
+@pytest.mark.parametrize(
+    ("algo", "count", "way"),
+    [
+        (REINFORCE(kl_coef=BETA), 4000, STEADY),
+        (RLOO(kl_coef=BETA), 200, STEADY),
+        (REINFORCEPP(kl_coef=BETA), 200, SHORTER),
+        (ReMax(kl_coef=BETA), 4000, STEADY),
+    ],
+    ids=str,
+)
+def test_a_price_in_the_reward_leads_to_the_promised_optimum(algo, count, way):
+    """k1 in the reward: π_ref exp(R / β), whatever is the baseline."""
+
+    def rollouts_at(logits):
+        rows = arms_sampled(logits, count)
+        greedy = REWARD[logits.argmax()].expand(len(rows))
+        return arms_at(logits, rows, baselines=greedy)
+
+    policy = follow(algo, REF, rollouts_at, **way).softmax(-1)
+    close(policy, OPTIMUM, atol=1e-3)
+    close(policy, GOLDEN, atol=1e-3)
+
+
+def test_remax_as_its_authors_run_it_discounts_the_reward():
+    """π_ref exp(γ R / β) where a response is one token; and a clip at ½ makes more than ½ less
+    than the best all the same.
+    """
+    for clip, worth in ((5.0, REWARD), (0.5, REWARD.clamp(min=1.5))):
+        algo = ReMaxAuthorsCode(kl_coef=BETA, gamma=0.8, reward_clip=clip)
+
+        def rollouts_at(logits):
+            rows = arms_sampled(logits, 4000)
+            return arms_at(logits, rows, baselines=REWARD.max().expand(len(rows)))
+
+        policy = follow(algo, REF, rollouts_at, **STEADY).softmax(-1)
+        close(policy, (REF + 0.8 * worth / BETA).softmax(-1), atol=1e-3)
+
+
+def at_one_prompt(logits: Tensor) -> Rollouts:
+    return arms_at(logits, arms_sampled(logits, 300))
+
+
+def scaled(policy: Tensor) -> Tensor:
+    """Rewards in units of their deviation under a policy."""
+    mean = (policy * REWARD).sum()
+    return REWARD / (policy * (REWARD - mean) ** 2).sum().sqrt()
+
+
+def test_grpo_leads_to_the_forward_optimum_of_scaled_rewards():
+    """k3 in the loss pulls along KL(π_ref ‖ π): π = π_ref β / (λ − r / std)."""
+    policy = follow(GRPO(kl_coef=BETA), REF, at_one_prompt, 60, lr=2.0, decay=1.0).softmax(-1)
+    golden = tensor([0.058389, 0.058047, 0.057375, 0.826189], dtype=torch.float64)
+    close(policy, golden, atol=3e-3)
+
+
+@pytest.mark.parametrize(
+    "algo", [GRPO(kl_coef=1.0, kl_correction=1.0), REINFORCEPPBaseline(kl_coef=1.0)], ids=str
+)
+def test_corrected_k3_and_k2_lead_to_the_reverse_optimum_of_scaled_rewards(algo):
+    """π_ref exp(r / [β std]). At half the price the deviation falls faster than the price holds,
+    and nothing but the best remains.
+    """
+    policy = follow(algo, REF, at_one_prompt, 60, lr=2.0, decay=1.0).softmax(-1)
+    close(policy, (REF + scaled(policy)).softmax(-1), atol=3e-3)
+    assert 0.4 < policy[3] < 0.5
+    cheap = dataclasses.replace(algo, kl_coef=0.5)
+    assert follow(cheap, REF, at_one_prompt, 60, lr=2.0, decay=1.0).softmax(-1)[3] > 0.99
+
+
+@pytest.mark.parametrize(
+    ("estimate", "optimum"),
+    [
+        (lambda ratio, logratio: k2(logratio), GOLDEN),
+        (lambda ratio, logratio: k3(logratio), FORWARD_GOLDEN),
+        (lambda ratio, logratio: ratio * k3(logratio), GOLDEN),
+        (lambda ratio, logratio: k1(logratio), None),
+    ],
+    ids=["k2", "k3", "corrected k3", "k1"],
+)
+def test_an_estimate_in_the_loss_pulls_its_own_way(estimate, optimum):
+    """Plain policy gradient and β times the estimate, in expectation; k1 pulls nowhere."""
+
+    def objective(x):
+        logp = (REF + x).log_softmax(-1)
+        old = logp.detach()
+        ratio = (logp - old).exp()
+        price = estimate(ratio[:, None], (logp - REF)[:, None])
+        return (old.exp() * (BETA * price.view(-1) - ratio * REWARD)).sum()
+
+    policy = (REF + descend(objective, lr=2.0, steps=400)).softmax(-1)
+    if optimum is None:
+        assert policy[3] > 0.999
+    else:
+        close(policy, optimum, atol=1e-6)
+
+
+@pytest.mark.parametrize("algo", [DrGRPO(max_length=1.0), DAPO(), GSPO(), CISPO(), GMPO()], ids=str)
+def test_without_a_price_only_the_best_remains(algo):
+    few, many = (
+        follow(algo, REF, at_one_prompt, steps=n, lr=1.0, decay=1.0).softmax(-1) for n in (10, 40)
+    )
+    assert few[3] < many[3]
+    assert many[3] > 0.95
 
 
 @pytest.mark.parametrize("logits", [torch.zeros(ARMS), tensor([1.0, -2.0, 0.5, 3.0])])
 def test_what_a_policy_lacks_is_its_distance_from_the_optimum(logits):
     """J* − J(π) = β KL(π ‖ π*), where J is the expected return that PPO credits; J* = β log Z."""
+    algo, every = PPO(kl_coef=BETA), torch.arange(ARMS)
     policy = logits.double().softmax(-1)
-    returns = credited(
-        PPO(kl_coef=BETA), arms_at(PPO(kl_coef=BETA), policy.log(), torch.arange(ARMS))
-    )
+    critic = critic_at(algo, policy.log(), every)
+    returns = credited(algo, arms_at(policy.log(), every, critic=critic))
     achieved = (policy * returns.credit.returns[:, 0]).sum()
     best = BETA * (REF + REWARD / BETA).logsumexp(-1)
     assert best.item() == pytest.approx(1.0491998, abs=1e-6)
@@ -554,31 +662,60 @@ def tree_values(algo: PPO, logps: Tensor, ref: Tensor) -> Tensor:
     return torch.stack([now.expand(5), later], -1)
 
 
+START = torch.cat([p.double().log().flatten() for p in TREE_REF])
+TREE_REF_LOGPS = tree_logps(START[:3], START[3:].view(3, 2))
+
+
+def tree_at(logits: Tensor, count: int, critic: Callable[[Tensor], Tensor] | None = None):
+    """The answers, sampled just now, with what a critic says of each token."""
+    logps = tree_logps(logits[:3], logits[3:].view(3, 2))
+    old = logps.detach()
+    rows = sampled((old * TREE_MASK).sum(-1).exp(), count)
+    given = {}
+    if critic is not None:
+        values = critic(old)[rows]
+        given["critic"] = Critic(values=values, old_values=values)
+    return rollouts(
+        logps[rows],
+        TREE_REWARD[rows],
+        ref=TREE_REF_LOGPS[rows],
+        mask=TREE_MASK[rows],
+        baselines=TREE_REWARD.max().expand(len(rows)),
+        **given,
+    )
+
+
+def weighs_whole_answers(end: Tensor, atol: float) -> None:
+    """π(y) ∝ π_ref(y) exp(R(y) / β)"""
+    optimum = ((TREE_REF_LOGPS * TREE_MASK).sum(-1) + TREE_REWARD / BETA).softmax(-1)
+    policy = (tree_logps(end[:3], end[3:].view(3, 2)) * TREE_MASK).sum(-1).exp()
+    close(policy, optimum, atol=atol)
+    assert math.isclose(policy.sum().item(), 1.0)
+
+
 @pytest.mark.parametrize("lam", [0.0, 0.95, 1.0])
 def test_ppo_over_several_tokens_weighs_whole_answers(lam):
-    """Given true values, every λ leads to π(y) ∝ π_ref(y) exp(R(y) / β)."""
+    """Given true values, every λ leads there."""
     algo = PPO(kl_coef=BETA, lam=lam)
-    start = torch.cat([p.double().log().flatten() for p in TREE_REF])
-    ref = tree_logps(start[:3], start[3:].view(3, 2))
-    optimum = ((ref * TREE_MASK).sum(-1) + TREE_REWARD / BETA).softmax(-1)
 
-    def rollouts(logits):
-        logps = tree_logps(logits[:3], logits[3:].view(3, 2))
-        old = logps.detach()
-        rows = ppo_rows(sampled((old * TREE_MASK).sum(-1).exp(), 200))
-        values = tree_values(algo, old, ref)[rows]
-        return Rollouts(
-            responses=Responses(
-                token_logps=logps[rows], token_ref_logps=ref[rows], mask=TREE_MASK[rows]
-            ),
-            token_old_logps=old[rows],
-            rewards=TREE_REWARD[rows],
-            prompt=rows,
-            finished=torch.ones(len(rows), dtype=torch.bool),
-            critic=Critic(values=values, old_values=values),
-        )
+    def critic(old):
+        return tree_values(algo, old, TREE_REF_LOGPS)
 
-    end = follow(algo, start, rollouts)
-    policy = (tree_logps(end[:3], end[3:].view(3, 2)) * TREE_MASK).sum(-1).exp()
-    close(policy, optimum, atol=5e-3)
-    assert math.isclose(policy.sum().item(), 1.0)
+    end = follow(algo, START, lambda logits: tree_at(logits, 200, critic))
+    weighs_whole_answers(end, atol=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("algo", "count", "way"),
+    [
+        (REINFORCE(kl_coef=BETA), 4000, CAREFUL),
+        (RLOO(kl_coef=BETA), 200, CAREFUL),
+        (REINFORCEPP(kl_coef=BETA), 4000, SHORTER),
+        (ReMax(kl_coef=BETA), 4000, CAREFUL),
+    ],
+    ids=str,
+)
+def test_without_critic_several_tokens_weigh_whole_answers(algo, count, way):
+    """Whether a token pays for the response's k1 or for that of the tokens from it on."""
+    end = follow(algo, START, lambda logits: tree_at(logits, count), **way)
+    weighs_whole_answers(end, atol=3e-3)
