@@ -539,9 +539,7 @@ def test_a_price_in_the_reward_leads_to_the_promised_optimum(algo, count, way):
 
 
 def test_remax_as_its_authors_run_it_discounts_the_reward():
-    """π_ref exp(γ R / β) where a response is one token; and a clip at ½ makes more than ½ less
-    than the best all the same.
-    """
+    """π_ref exp(γ R / β) where a response is one token; clipped at ½, all gains but one are −½."""
     for clip, worth in ((5.0, REWARD), (0.5, REWARD.clamp(min=1.5))):
         algo = ReMaxAuthorsCode(kl_coef=BETA, gamma=0.8, reward_clip=clip)
 

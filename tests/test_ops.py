@@ -9,18 +9,23 @@ from algos.ops import (
     at_last_token,
     capped_exp,
     gae,
+    group_centred,
     group_mean,
     group_std,
+    group_whitened,
     k1,
     k2,
     k3,
+    leave_one_out,
+    masked_mean,
     running_mean,
     same_rank,
+    suffix_sum,
     whiten,
     without_replacement,
 )
 
-YES, NO = True, False
+YES, NO, NAN = True, False, float("nan")
 
 
 def test_gae_charges_gamma_where_the_caller_says():
@@ -37,6 +42,13 @@ def test_last_token_of_a_gapped_and_of_an_empty_response():
     mask = tensor([[YES, NO, YES, NO], [NO, NO, NO, NO]])
     got = at_last_token(tensor([3.0, 4.0]), mask)
     assert_close(got, tensor([[0.0, 0.0, 3.0, 0.0], [0.0] * 4]))
+
+
+def test_sums_and_means_of_a_gapped_and_of_an_empty_response():
+    mask = tensor([[YES, NO, YES, YES], [NO, NO, NO, NO]])
+    x = tensor([[1.0, NAN, 3.0, 5.0], [NAN] * 4])
+    assert_close(masked_mean(x, mask), tensor([3.0, 0.0]))
+    assert_close(suffix_sum(x, mask), tensor([[9.0, 0.0, 8.0, 5.0], [0.0] * 4]))
 
 
 def test_whiten_by_hand():
@@ -58,6 +70,28 @@ def test_groups():
     x, group = tensor([1.0, 5.0, 3.0, 7.0]), tensor([4, 9, 4, 2])
     assert_close(group_mean(x, group), tensor([2.0, 5.0, 2.0, 7.0]))
     assert_close(group_std(x, group), tensor([2**0.5, 0.0, 2**0.5, 0.0]))
+    assert_close(group_centred(x, group), tensor([-1.0, 0.0, 1.0, 0.0]))
+    assert_close(leave_one_out(x, group), tensor([-2.0, 0.0, 2.0, 0.0]))
+    size = 1 / (2**0.5 + 1e-4)
+    assert_close(group_whitened(x, group), tensor([-size, 0.0, size, 0.0]))
+
+
+def test_equals_are_exactly_at_their_mean():
+    """Though three times a tenth is more than 0.3 in either precision."""
+    for kind in (torch.float32, torch.float64):
+        x, group = torch.full((7,), 0.1, dtype=kind), torch.zeros(7, dtype=torch.long)
+        for f in (group_centred, leave_one_out, group_whitened):
+            assert not f(x, group).any()
+
+
+def test_k3_stops_at_twenty_nats_below():
+    x = tensor([[-1e4, -21.0, -19.0, 0.0, 1e4]], dtype=torch.float64, requires_grad=True)
+    y = k3(x)
+    assert_close(y[0, 0], tensor(20.0, dtype=torch.float64).exp() - 21)
+    assert y[0, 1] == y[0, 0]
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    assert_close(gradient[0, [0, 1, 3, 4]].tolist(), [0.0, 0.0, 0.0, 1.0])
+    assert gradient[0, 2] < -1e8
 
 
 def test_kl_estimates_in_expectation():

@@ -10,13 +10,19 @@ from torch.testing import assert_close
 
 from algos import (
     AOT,
+    CISPO,
     CPO,
+    DAPO,
     DPO,
     EXO,
     FDPOJS,
+    GMPO,
+    GRPO,
+    GSPO,
     KTO,
     LDDPO,
     NCA,
+    RLOO,
     RSO,
     SPPO,
     WPO,
@@ -28,6 +34,7 @@ from algos import (
     CPOSimPO,
     DiscoPOP,
     DPONorm,
+    DrGRPO,
     FDPOAlpha,
     FDPOForwardKL,
     IPOMean,
@@ -36,8 +43,9 @@ from algos import (
 )
 from bench.models.build import with_value_head
 from bench.models.rewards import RewardModel
-from bench.models.tokens import words
-from bench.training.batches import LabelBatch, Models
+from bench.models.scoring import reference_logps
+from bench.models.tokens import Tokens, words
+from bench.training.batches import LabelBatch, Models, RolloutBatch
 from bench.training.feeds import LabelRows, PairRows, RankingRows
 from bench.training.step import assign, step
 from tests import tiny
@@ -285,3 +293,90 @@ def test_reward_trainer(tmp_path):
     )  # ours has one, which pairs do not move ... but centring
     assert bias == 1
     agree((mine[0], mine[1][:-1]), other)
+
+
+# -- from rollouts: their sampling, rewards and advantages, and one step off the policy that sampled
+
+GROUP = 3
+TRLS = {  # ours, TRL's settings
+    "grpo": (
+        GRPO(kl_coef=0.3, kl_correction=0.0),
+        {"loss_type": "grpo", "use_bias_correction_kl": False},
+    ),
+    "grpo, corrected": (
+        GRPO(kl_coef=0.3, kl_correction=1.0),
+        {"loss_type": "grpo", "use_bias_correction_kl": True},
+    ),
+    "dr_grpo": (
+        DrGRPO(max_length=6.0),
+        {"loss_type": "dr_grpo", "scale_rewards": "none", "max_completion_length": 6},
+    ),
+    "dapo": (DAPO(cache=0.0), {"loss_type": "dapo", "epsilon_high": 0.28}),
+    "gspo": (
+        GSPO(clip_low=0.1, clip_high=0.2),
+        {
+            "loss_type": "grpo",
+            "importance_sampling_level": "sequence",
+            "epsilon": 0.1,
+            "epsilon_high": 0.2,
+        },
+    ),
+    "cispo": (CISPO(clip_high=0.1), {"loss_type": "cispo", "epsilon_high": 1.1}),
+    "gmpo": (GMPO(clip=0.1), {"epsilon": 0.1}),
+    "rloo": (RLOO(clip=0.2, kl_coef=0.0), {}),
+}
+
+
+def word_length(completions: list[str], **_: Any) -> list[float]:
+    """A reward in which responses differ."""
+    return [float(len(set(x))) + 0.1 * len(x) for x in completions]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("name", TRLS)
+def test_rollout_trainers(name, tmp_path):
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+    from trl.experimental.gmpo import GMPOConfig, GMPOTrainer
+
+    algo, settings = TRLS[name]
+    settings = {"max_completion_length": 6, "beta": 0.0, **settings}
+    config, cls = {"gmpo": (GMPOConfig, GMPOTrainer), "rloo": (RLOOConfig, RLOOTrainer)}.get(
+        name, (GRPOConfig, GRPOTrainer)
+    )
+    few = SETTINGS | {"per_device_train_batch_size": 4 * GROUP}
+    trainer = cls(
+        policy(),
+        word_length,
+        config(str(tmp_path), **few, num_generations=GROUP, **settings),
+        train_dataset=Dataset.from_list([{"prompt": p} for p, *_ in TEXTS]),
+        processing_class=WORDS,
+    )
+    torch.manual_seed(0)
+    asked = [{"prompt": p} for p, *_ in TEXTS for _ in range(GROUP)]
+    drawn = trainer._generate_and_score_completions(asked)
+    trainer.model.eval()  # no share of an accumulated batch
+
+    sides = (("prompt_ids", "prompt_mask"), ("completion_ids", "completion_mask"))
+    ids = [
+        [x[m.bool()].tolist() for x, m in zip(drawn[i], drawn[k], strict=True)] for i, k in sides
+    ]
+    tokens = Tokens.collate(list(zip(*ids, strict=True)), WORDS.pad_token_id)
+    texts = WORDS.batch_decode(drawn["completion_ids"], skip_special_tokens=True)
+    old, ref = (reference_logps(policy(seed), tokens, 3) for seed in (0, 1))
+    old = torch.where(tokens.mask, old + 0.2 * torch.randn_like(old), 0.0)
+    batch = RolloutBatch(
+        tokens,
+        token_old_logps=old,
+        rewards=torch.tensor(word_length(texts)),
+        prompt=torch.arange(len(asked)) // GROUP,
+        finished=torch.ones(len(asked), dtype=torch.bool),
+        given={"token_ref_logps": ref},
+    )
+    credit, _ = assign(algo, batch, Models(), None, torch.Generator(), 64)
+    assert drawn["advantages"].abs().mean() > 0.1
+    assert_close(credit.advantages, drawn["advantages"], rtol=1e-5, atol=1e-5)
+
+    drawn["old_logps"], drawn["old_per_token_logps"] = old.sum(-1), old
+    drawn["ref_per_token_logps"], trainer.beta = ref, getattr(algo, "kl_coef", 0.0)
+    agree(ours(algo, batch, Models(policy())), theirs(trainer, drawn))
