@@ -77,7 +77,7 @@ def test_groups():
 
 
 def test_equals_are_exactly_at_their_mean():
-    """Though three times a tenth is more than 0.3 in either precision."""
+    """Though the mean of seven times 0.1 is not 0.1, in either precision."""
     for kind in (torch.float32, torch.float64):
         x, group = torch.full((7,), 0.1, dtype=kind), torch.zeros(7, dtype=torch.long)
         for f in (group_centred, leave_one_out, group_whitened):
