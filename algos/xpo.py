@@ -31,9 +31,9 @@ class XPO(FromPairs):
     def loss(self, pairs: Pairs) -> Loss:
         chosen, rejected = pairs.chosen, pairs.rejected
         margin = self.beta * (chosen.logratios - rejected.logratios)
-        theirs = [torch.where(side.by_reference, side.logps, 0.0) for side in (chosen, rejected)]
+        theirs, others = (torch.where(x.by_reference, x.logps, 0.0) for x in (chosen, rejected))
         return Loss(
             policy=Mean.over(bradley_terry(margin)),
-            optimism=Mean.over(sum(theirs), coef=self.alpha),
+            optimism=Mean.over(theirs + others, coef=self.alpha),
             metrics={"reference_won": chosen.by_reference.to(margin.dtype)},
         )
