@@ -5,8 +5,9 @@ Code: https://github.com/verl-project/verl (1dda039, verl/trainer/ppo/core_algos
 compute_policy_loss_reinforce
 
 Departures from that code: it takes advantages from elsewhere, and can weigh tokens for a sampler
-whose probabilities are off; here is a baseline, the only one that asks for one response a prompt and
-no other model. It has no ratio either: samples are meant to be used once, by the policy that drew them.
+whose probabilities are off; here is the baseline of the paper's comparison, which asks for neither a
+group nor a critic nor a greedy answer. It has no ratio either: samples are meant to be used once, by
+the policy that drew them.
 """
 
 from dataclasses import dataclass
