@@ -38,6 +38,7 @@ from .pl_dpo import PLDPO
 from .plackett_luce import PlackettLuce
 from .pointwise import Pointwise
 from .ppo import PPO
+from .ppo_turns import PPOTurns
 from .r_dpo import RDPO
 from .reinforce import REINFORCE
 from .reinforce_pp import REINFORCEPP, REINFORCEPPBaseline
@@ -104,6 +105,7 @@ ALGORITHMS = {
     "plackett_luce": PlackettLuce,
     "pointwise": Pointwise,
     "ppo": PPO,
+    "ppo_turns": PPOTurns,
     "r_dpo": RDPO,
     "reinforce": REINFORCE,
     "reinforce_pp": REINFORCEPP,
