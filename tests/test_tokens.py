@@ -1,5 +1,7 @@
 """Text to ids and back; where a response stands among them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -167,9 +169,7 @@ def test_what_fills_the_padding_is_never_read():
     clean = reference_logps(model, tokens, rows=4)
     behind = torch.arange(tokens.ids.shape[1]) >= (tokens.start + tokens.length)[:, None]
     for filling in (tiny.EOS, 5, tiny.WORDS - 1):
-        other = Tokens(
-            tokens.ids.masked_fill(behind, filling), tokens.start, tokens.length, tokens.width
-        )
+        other = replace(tokens, ids=tokens.ids.masked_fill(behind, filling))
         same(other, tokens)
         assert_close(reference_logps(model, other, rows=4), clean)
     assert (clean[~tokens.mask] == 0).all()

@@ -15,6 +15,11 @@ class Answer:
     ids: tuple[int, ...] = ()
     finished: bool = True
 
+    @property
+    def length(self) -> int:
+        """Tokens of ours."""
+        return sum(i >= 0 for i in self.ids)
+
 
 def answers_of(words: Any, drawn: "Samples") -> list[Answer]:
     """Samples of a policy, with the text that the tokenizer reads in them."""

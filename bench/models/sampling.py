@@ -3,7 +3,8 @@
 A response depends on its own row of uniform numbers and on nothing else in the batch: token t is
 where u_t falls in the cumulative distribution. So neither batch size nor neighbours change a text,
 and two policies that answer with the same numbers are compared on common randomness. The search for
-the likeliest response (`beams`) draws nothing.
+the likeliest response (`beams`) draws nothing. In a dialogue EOS ends a turn, and another speaker may
+have something to say to it.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from .beams import likeliest
 from .build import load_policy
 from .proxy import ProxyTuned
-from .tokens import load_tokenizer, on_the_left, prompt_ids
+from .tokens import as_read, heard, load_tokenizer, on_the_left, plain_ids, prompt_ids, texts_of
 
 
 class DecodingError(ValueError):
@@ -49,8 +50,8 @@ class Decoding:
 @dataclass(frozen=True)
 class Samples:
     """A response an entry. prompts: what it answers, as token ids; ids: its tokens, EOS included where
-    there is one; logps: theirs, under the policy at temperature 1; finished: whether EOS came before
-    the length limit."""
+    there is one; logps: theirs, under the policy at temperature 1, 0 for what others say; finished:
+    whether EOS came before the length limit."""
 
     prompts: list[Sequence[int]]
     ids: list[list[int]]
@@ -61,6 +62,12 @@ class Samples:
     def rows(self) -> list[tuple[Sequence[int], list[int]]]:
         """(prompt, response), as `Tokens.collate` takes them."""
         return list(zip(self.prompts, self.ids, strict=True))
+
+    @property
+    def own_logps(self) -> list[list[float]]:
+        """Those of our tokens alone."""
+        both = zip(self.ids, self.logps, strict=True)
+        return [[x for i, x in zip(*row, strict=True) if i >= 0] for row in both]
 
 
 def uniforms(seed: int, rows: int, steps: int) -> Tensor:
@@ -77,17 +84,31 @@ def draw(
     *,
     per_prompt: int = 1,
     on_rows: Callable[[int], Any] = lambda n: None,
+    reply: Callable[[int, str], str | None] | None = None,
 ) -> Samples:
-    """`per_prompt` responses to each text, side by side, with the random numbers of a seed."""
-    return sample(
-        steered(policy, words, decoding),
+    """`per_prompt` responses to each text, side by side, with the random numbers of a seed. `reply` is
+    what another speaker says to a response so far to the prompt of a number, if anything."""
+    if reply and decoding.beams > 1:
+        raise DecodingError(
+            "decoding.beams searches for one turn, and in this task others have a say: set "
+            "decoding.beams=1"
+        )
+    model = steered(policy, words, decoding)
+    noise = uniforms(seed, per_prompt * len(prompts), decoding.max_new_tokens)
+    drawn = sample(
+        model,
         prompt_ids(words, prompts),
         decoding,
-        uniforms(seed, per_prompt * len(prompts), decoding.max_new_tokens),
+        noise,
         pad_id=words.pad_token_id,
         eos_id=words.eos_token_id,
         per_prompt=per_prompt,
         on_rows=on_rows,
+    )
+    if reply is None:
+        return drawn
+    return conversed(
+        model, words, drawn, decoding, noise, lambda i, said: reply(i // per_prompt, said)
     )
 
 
@@ -195,6 +216,51 @@ def _decode(model, prompts, decoding, noise, pad_id, eos_id, per_prompt):
         (tokens[i, :n].tolist(), logps[i, :n].tolist(), done)
         for i, (n, done) in enumerate(zip(length.tolist(), finished.tolist(), strict=True))
     ]
+
+
+def conversed(
+    model: nn.Module,
+    words: Any,
+    drawn: Samples,
+    decoding: Decoding,
+    noise: Tensor,
+    reply: Callable[[int, str], str | None],
+) -> Samples:
+    """Responses that go on for as long as somebody replies to them; `reply` knows them by their number.
+
+    The length limit holds for all that is said in a response. One whose next reply would leave no room
+    for a word of ours is cut before it.
+    """
+    limit = decoding.max_new_tokens
+    ids, logps, finished = (list(x) for x in (drawn.ids, drawn.logps, drawn.finished))
+    ended = [i for i, end in enumerate(finished) if end]
+    while ended:
+        texts = zip(ended, texts_of(words, [ids[i] for i in ended]), strict=True)
+        replies = {i: said for i, text in texts if (said := reply(i, text)) is not None}
+        encoded = zip(replies, plain_ids(words, list(replies.values())), strict=True)
+        told = {i: said for i, said in encoded if len(ids[i]) + len(said) < limit}
+        for i in replies:
+            finished[i] = i in told
+        for i, said in told.items():
+            ids[i] = [*ids[i], *heard(said)]
+            logps[i] = [*logps[i], *[0.0] * len(said)]
+        begun = torch.tensor([len(ids[i]) for i in told], dtype=torch.long)
+        steps = (begun[:, None] + torch.arange(limit)).clamp(max=limit - 1)
+        turns = sample(
+            model,
+            [[*drawn.prompts[i], *as_read(ids[i])] for i in told],
+            decoding,
+            noise[list(told)].gather(1, steps),
+            pad_id=words.pad_token_id,
+            eos_id=words.eos_token_id,
+        )
+        for i, said, known in zip(told, turns.ids, turns.logps, strict=True):
+            room = limit - len(ids[i])
+            ids[i] = [*ids[i], *said[:room]]
+            logps[i] = [*logps[i], *known[:room]]
+            finished[i] = ids[i][-1] == words.eos_token_id
+        ended = [i for i in told if finished[i]]
+    return Samples(drawn.prompts, ids, logps, finished)
 
 
 def pick(logits: Tensor, u: Tensor, decoding: Decoding) -> Tensor:

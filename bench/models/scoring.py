@@ -19,7 +19,7 @@ NUMBERS = 1 << 25  # of the distributions of one model held at a time: 128 MB
 
 
 def before_head(model: nn.Module, tokens: Tokens) -> tuple[nn.Module, Tensor]:
-    """(head, what it reads at every response token: Float[N, H], N = tokens.length.sum()): its logits
+    """(head, what it reads at every response token: Float[N, H], N = tokens.mask.sum()): its logits
     predict that token. Of a model with more behind its head these are the logits, and the head does
     nothing."""
     rows, steps = tokens.mask.nonzero(as_tuple=True)

@@ -1,13 +1,21 @@
-"""Text to token ids: one BOS where the tokenizer has one, one EOS at the end of a response."""
+"""Text to token ids: one BOS where the tokenizer has one, one EOS at the end of a response.
+
+In a dialogue EOS ends each of our turns, and what another speaker says between them is part of the
+response: read by models, never said by them. In rows of ids it stands as ~id, below zero, so that
+nobody takes it for our own.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
+
+from ..tasks.example import TURN
 
 PAD, EOS, BOS, UNK = "<pad>", "<eos>", "<bos>", "<unk>"
 
@@ -90,17 +98,44 @@ def prompt_ids(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
 
 
 def response_ids(tokenizer: Any, responses: Sequence[str]) -> list[list[int]]:
-    """Without BOS, and with exactly one EOS: a text that spells a special token stays text."""
-    if not responses:
-        return []
-    rows = tokenizer(list(responses), add_special_tokens=False, split_special_tokens=True).input_ids
-    return [[*row, tokenizer.eos_token_id] for row in rows]
+    """Without BOS, and with exactly one EOS a turn: a text that spells a special token stays text."""
+    turns = [text.split(TURN) for text in responses]
+    encoded = iter(plain_ids(tokenizer, [turn for some in turns for turn in some]))
+    rows: list[list[int]] = [[] for _ in turns]
+    for row, some in zip(rows, turns, strict=True):
+        for number in range(len(some)):
+            ids = next(encoded)
+            row += heard(ids) if number % 2 else [*ids, tokenizer.eos_token_id]
+    return rows
+
+
+def plain_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Nothing added, and nothing in a text taken for a special token."""
+    how = {"add_special_tokens": False, "split_special_tokens": True}
+    return tokenizer(list(texts), **how).input_ids if texts else []
+
+
+def heard(ids: Sequence[int]) -> list[int]:
+    """What another speaker says, as rows of ids hold it."""
+    return [~i for i in ids]
+
+
+def as_read(row: Sequence[int]) -> list[int]:
+    """A row of ids as models read it, whoever said what."""
+    return [i if i >= 0 else ~i for i in row]
 
 
 def texts_of(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
     """Responses as text, without EOS and other special tokens."""
+
     how = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
-    return [tokenizer.decode(list(row), **how) for row in rows]
+    return [
+        TURN.join(
+            tokenizer.decode(as_read(list(turn)), **how).replace(TURN, "")  # nobody says that
+            for _, turn in groupby(row, lambda i: i < 0)
+        )
+        for row in rows
+    ]
 
 
 def on_the_left(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
@@ -119,14 +154,16 @@ def on_the_left(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Ten
 class Tokens:
     """B prompts with their responses, padded on the right.
 
-    ids: Int[B, L]; start: Int[B], where the response begins; length: Int[B], its tokens, with EOS;
-    width: T, the response positions of every tensor made from them, at least the longest length.
+    ids: Int[B, L]; start: Int[B], where the response begins; length: Int[B], its tokens, with EOS and
+    with what others say in it; width: T, the response positions of every tensor made from them, at
+    least the longest length; heard: Bool[B, L], what others say.
     """
 
     ids: Tensor
     start: Tensor
     length: Tensor
     width: int
+    heard: Tensor
 
     @classmethod
     def collate(cls, rows: Sequence[tuple[Sequence[int], Sequence[int]]], pad_id: int) -> "Tokens":
@@ -137,7 +174,8 @@ class Tokens:
             ids[i, : len(p) + len(r)] = torch.tensor([*p, *r])
         start = torch.tensor([len(p) for p, _ in rows])
         length = torch.tensor([len(r) for _, r in rows])
-        return cls(ids, start, length, int(length.max()))
+        others = ids < 0
+        return cls(torch.where(others, ~ids, ids), start, length, int(length.max()), others)
 
     @classmethod
     def behind(
@@ -154,23 +192,32 @@ class Tokens:
         """Some rows, no wider than their longest; T stays, so that what belongs to them still fits."""
         start, length = self.start[rows], self.length[rows]
         used = int((start + length).max()) if len(start) else 0
-        return Tokens(self.ids[rows, :used], start, length, self.width)
+        return Tokens(self.ids[rows, :used], start, length, self.width, self.heard[rows, :used])
 
     def __add__(self, other: "Tokens") -> "Tokens":
         """The rows of both, side by side in one batch."""
         columns = max(self.ids.shape[1], other.ids.shape[1])
-        ids = [pad(x.ids, (0, columns - x.ids.shape[1])) for x in (self, other)]
+
+        def below(ours: Tensor, theirs: Tensor) -> Tensor:
+            return torch.cat([pad(x, (0, columns - x.shape[1])) for x in (ours, theirs)])
+
         return Tokens(
-            torch.cat(ids),
+            below(self.ids, other.ids),
             torch.cat([self.start, other.start]),
             torch.cat([self.length, other.length]),
             max(self.width, other.width),
+            below(self.heard, other.heard),
         )
 
     @property
-    def mask(self) -> Tensor:
-        """Bool[B, T]: which of the T response positions hold a token."""
+    def filled(self) -> Tensor:
+        """Bool[B, T]: which of the T response positions hold a token, whoever said it."""
         return torch.arange(self.width, device=self.ids.device) < self.length[:, None]
+
+    @property
+    def mask(self) -> Tensor:
+        """Bool[B, T]: which hold a token of ours."""
+        return self.filled & ~self.heard.gather(1, self._places)
 
     @property
     def positions(self) -> Tensor:
@@ -181,9 +228,15 @@ class Tokens:
     @property
     def targets(self) -> Tensor:
         """Int[B, T]: the response tokens; anything behind them."""
-        return self.ids.gather(1, (self.positions + 1).clamp(max=self.ids.shape[1] - 1))
+        return self.ids.gather(1, self._places)
+
+    @property
+    def _places(self) -> Tensor:
+        """Int[B, T]: where the response tokens stand."""
+        return (self.positions + 1).clamp(max=self.ids.shape[1] - 1)
 
     def to(self, device: torch.device | str) -> "Tokens":
-        return Tokens(
-            self.ids.to(device), self.start.to(device), self.length.to(device), self.width
+        ids, start, length, others = (
+            x.to(device) for x in (self.ids, self.start, self.length, self.heard)
         )
+        return Tokens(ids, start, length, self.width, others)

@@ -37,16 +37,17 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     from ..models.tokens import load_tokenizer, texts_of
 
     words = load_tokenizer(cell.make(tokenizer))
-    prompts = [x.prompt for _, x in test_examples(cell)]
-    with cell.display.stage(f"candidates ({EACH} a prompt)", EACH * len(prompts)) as bar:
+    examples = [x for _, x in test_examples(cell)]
+    with cell.display.stage(f"candidates ({EACH} a prompt)", EACH * len(examples)) as bar:
         drawn = draw(
             load_policy(cell.make(sft)),
             words,
-            prompts,
+            [x.prompt for x in examples],
             decoding_of(cell),
             3_000 + cell.config["seed"],
             per_prompt=EACH,
             on_rows=bar.advance,
+            reply=cell.task.replies(examples),
         )
     table = pd.DataFrame({"text": texts_of(words, drawn.ids), "ids": drawn.ids})
     table["finished"] = drawn.finished

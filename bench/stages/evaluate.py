@@ -145,9 +145,14 @@ def sampled(cell: "Cell", who: str, examples: Sequence[Example], words: Any) -> 
     from ..models.build import load_policy
     from ..models.sampling import draw
 
-    prompts = [x.prompt for x in examples]
-    seed = 1_000 + cell.config["seed"]
-    return draw(load_policy(policy_of(cell, who)), words, prompts, decoding_of(cell), seed)
+    return draw(
+        load_policy(policy_of(cell, who)),
+        words,
+        [x.prompt for x in examples],
+        decoding_of(cell),
+        1_000 + cell.config["seed"],
+        reply=cell.task.replies(examples),
+    )
 
 
 def best_of(cell: "Cell", who: str, examples: Sequence[Example]) -> list[Answer]:
@@ -176,14 +181,15 @@ def divergence(
     plain = Decoding(max_new_tokens=cell.config["task"]["response_tokens"])
     prompts = [x.prompt for x in examples]
     if decoding_of(cell) != plain:
-        drawn = draw(policy, words, prompts, plain, 2_000 + cell.config["seed"])
+        seed, reply = 2_000 + cell.config["seed"], cell.task.replies(examples)
+        drawn = draw(policy, words, prompts, plain, seed, reply=reply)
     plain_words = load_tokenizer(cell.make(tokenizer))  # those of the SFT model
     ours, theirs = (Tokens.behind(x, prompts, drawn.ids) for x in (words, plain_words))
     exact, k1 = kl_along(policy, reference, ours, theirs, cell.config["model"]["micro_batch"])
     total = exact.sum(-1)
     return {
         "kl": total.numpy(),
-        "kl_per_token": (total / ours.length).numpy(),
+        "kl_per_token": (total / ours.mask.sum(-1)).numpy(),
         "k1": k1.sum(-1).numpy(),
     }
 
@@ -199,7 +205,7 @@ def scores(
     from ..metrics.win_rate import wins
 
     texts = [a.text for a in answers]
-    found: dict[str, Any] = {"length": [len(a.ids) for a in answers]}
+    found: dict[str, Any] = {"length": [a.length for a in answers]}
     if cell.task.gold is not None:
         parts = pd.DataFrame([
             cell.task.gold(x, a.text, a.finished) for x, a in zip(examples, answers, strict=True)

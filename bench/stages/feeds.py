@@ -128,6 +128,7 @@ def online(cell: "Cell", algo: Any, words: Any, device: Any) -> "Phases":
             against=against,
             temperature=feed.get("temperature", 1.0),
             missing_end_penalty=feed["missing_end_penalty"],
+            turn_discount=feed.get("turn_discount"),
         )
 
     return phases(cell, collect, learned_from(algo, per_prompt, against))
@@ -156,7 +157,7 @@ def sampler(cell: "Cell", words: Any, prompts: Sequence[Example], rewards: Any =
     from ..training.phases import Sampler
 
     decoding = Decoding(max_new_tokens=cell.config["task"]["response_tokens"])
-    return Sampler(words, prompts, decoding, cell.config["seed"], rewards)
+    return Sampler(words, prompts, decoding, cell.config["seed"], rewards, cell.task.replies)
 
 
 def phases(cell: "Cell", collect: Callable[[int], Any], learned: int) -> "Phases":

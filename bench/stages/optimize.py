@@ -122,8 +122,14 @@ def check(algo: Any, feed: Mapping[str, Any], reference: Mapping[str, Any]) -> N
         raise ValueError(
             f"{name} sets answers of the policy against those of the reference: `feed=reference_mix`"
         )
+    prices_steps = "token_discounts" in algo.needs | getattr(algo, "credit_needs", frozenset())
+    if prices_steps and "turn_discount" not in feed:
+        raise ValueError(
+            f"{name} discounts what later turns earn: say by how much, as in `+feed.turn_discount=0.9`"
+        )
     useless = {
         "contrast": "token_contrast" not in algo.needs,
+        "turn_discount": not prices_steps,
         "control": not isinstance(algo, FromLabels) or bool(algo.needs),
         "density_ratio": "weight" not in algo.needs,
     }
@@ -133,6 +139,10 @@ def check(algo: Any, feed: Mapping[str, Any], reference: Mapping[str, Any]) -> N
     if "control" in feed and reference["name"] in ("moving", "previous"):
         raise ValueError(
             f"feed.control gives the policy words that reference={reference['name']} does not know"
+        )
+    if "turn_discount" in feed and "against" in feed:
+        raise ValueError(
+            "feed.against rewards whole responses, and feed.turn_discount pays turns: leave out one"
         )
     if "contrast" in feed:
         teacher = instantiate(feed["contrast"])
@@ -183,6 +193,7 @@ def validation(cell: "Cell", words: Any, base: Any) -> Callable[["Models"], Mapp
     prompts = [x.prompt for x in examples]
     plain = load_tokenizer(cell.make(tokenizer))  # that of the SFT model
     decoding = Decoding(max_new_tokens=config["task"]["response_tokens"])
+    reply = cell.task.replies(examples)
     device = next(base.parameters()).device
     judge = None
     if cell.task.gold is None:
@@ -190,15 +201,16 @@ def validation(cell: "Cell", words: Any, base: Any) -> Callable[["Models"], Mapp
         judge = feeds.model_rewards(folder, device)
 
     def validate(models: "Models") -> Mapping[str, float]:
-        drawn = draw(models.policy, words, prompts, decoding, config["seed"] + 17)
+        seed = config["seed"] + 17
+        drawn = draw(models.policy, words, prompts, decoding, seed, reply=reply)
+        answers = answers_of(words, drawn)
         ours, theirs = (Tokens.behind(x, prompts, drawn.ids).to(device) for x in (words, plain))
         exact, _ = kl_along(models.policy, base, ours, theirs, config["model"]["micro_batch"])
         found = {
             "kl": exact.sum(-1).mean().item(),
-            "length": float(np.mean([len(ids) for ids in drawn.ids])),
+            "length": float(np.mean([a.length for a in answers])),
             "end_rate": float(np.mean(drawn.finished)),
         }
-        answers = answers_of(words, drawn)
         if judge is None:
             found["gold"] = float(np.mean(gold.rewards(cell.task, examples, answers)))
         else:

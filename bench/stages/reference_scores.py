@@ -49,7 +49,8 @@ def build(cell: "Cell", folder: Path, checkpoints: Path, by: str, part: str) -> 
 def logps(
     model: "nn.Module", rows: "Sequence[Row]", pad_id: int, micro: int, bar: "Bar"
 ) -> "Tensor":
-    """log π of every response token, responses one after the other: Float[sum of lengths]."""
+    """log π of every response token, 0 for what others say, responses one after the other: Float[sum
+    of lengths]."""
     import torch
 
     from ..models.scoring import reference_logps
@@ -58,7 +59,7 @@ def logps(
     device, found = next(model.parameters()).device, []
     for i in range(0, len(rows), micro):
         tokens = Tokens.collate(rows[i : i + micro], pad_id).to(device)
-        found.append(reference_logps(model, tokens, micro)[tokens.mask].cpu())
+        found.append(reference_logps(model, tokens, micro)[tokens.filled].cpu())
         bar.advance(len(tokens))
     return torch.cat(found)
 

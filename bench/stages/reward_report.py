@@ -136,11 +136,13 @@ def foreign(cell: Cell, there: Cell, words: Any) -> tuple[Any, "PairRows | Label
 
 def unknown(rows: "PairRows | LabelRows", words: Any) -> dict[str, Any]:
     """The share of tokens, prompts included, that the tokenizer has no word for."""
+    from ..models.tokens import as_read
+
     read = [
         t
         for i in range(len(rows))
         for prompt, answer in rows.of(i)
-        for t in [*prompt, *answer[:-1]]  # EOS is our own, and the unknown token of some
+        for t in [*prompt, *as_read(answer[:-1])]  # EOS is our own, and the unknown token of some
     ]
     return {
         "value": float(np.mean([t == words.unk_token_id for t in read])),

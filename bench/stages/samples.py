@@ -68,6 +68,7 @@ def build(cell: "Cell", folder: Path, checkpoints: Path, part: str) -> dict[str,
             int(np.random.SeedSequence(seed).generate_state(1)[0]),
             per_prompt=2,
             on_rows=bar.advance,
+            reply=cell.task.replies(examples),
         )
     table = pd.DataFrame({
         "example": [x.id for x in examples for _ in range(2)],

@@ -78,6 +78,7 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
                 found += [
                     (x.id, split, who, t, words.decode([token]), row[t])
                     for t, token in enumerate(ids)
+                    if token >= 0  # others are not paid
                 ]
     columns = ["prompt_id", "split", "who", "position", "token", "reward"]
     table = pd.DataFrame(found, columns=columns)

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..tasks.example import TURN
+
 if TYPE_CHECKING:
     from .cell import Cell
 
@@ -36,5 +38,6 @@ def training_text(cell: "Cell") -> list[str]:
     texts = []
     for x in cell.task.splits["train"]:
         answers = (x.demonstration, x.chosen, x.rejected, x.completion, *x.references)
-        texts += [x.prompt, *dict.fromkeys(a for a in answers if a)]
+        taught = dict.fromkeys(a for a in answers if a)
+        texts += [x.prompt, *(turn for a in taught for turn in a.split(TURN))]
     return texts

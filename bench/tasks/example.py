@@ -7,6 +7,8 @@ from hashlib import sha256
 from json import dumps
 from typing import Any
 
+TURN = "␞"  # in a response, before and behind what another speaker says between two turns of ours
+
 
 class DataError(ValueError):
     """Bad input, told in one line: the file, the row, and what to do about it."""
@@ -17,7 +19,7 @@ class Example:
     """One row. Text in, text out: what a tokenizer makes of it is no business of a task.
 
     A response is appended to the prompt as it stands, so that a space between them belongs to one
-    of the two.
+    of the two. A dialogue is one response: our turn, TURN, what is said to it, TURN, our next turn.
     """
 
     id: str  # unique within the task
@@ -36,6 +38,9 @@ class Example:
 # the response: (example, response, finished) -> {"coverage": 1.0, "invented": -0.5, ...}.
 Gold = Callable[[Example, str, bool], dict[str, float]]
 
+# What another speaker says to a response so far, its turns and TURNs; None where nothing more is said.
+Reply = Callable[[Example, str], str | None]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
@@ -45,6 +50,7 @@ class Task:
     version: int
     splits: Mapping[str, Sequence[Example]]  # train, validation, test; test_* are reported apart
     gold: Gold | None = None
+    reply: Reply | None = None
     # τ of annotators who follow gold: P(a ≻ b) = σ((gold_a − gold_b)/τ)
     label_noise: float | None = None
     constant: str = ""  # an answer that ignores the prompt: the zero of the scale
@@ -55,6 +61,11 @@ class Task:
         if self.gold is None:
             raise LookupError(f"task {self.name!r} has no gold reward")
         return sum(self.gold(example, response, finished).values())
+
+    def replies(self, examples: Sequence[Example]) -> Callable[[int, str], str | None] | None:
+        """`reply` to responses to these examples, by their number; None where nobody else speaks."""
+        reply = self.reply
+        return reply and (lambda i, said: reply(examples[i], said))
 
     @cached_property
     def data_hash(self) -> str:

@@ -9,7 +9,7 @@ exchanged, both under cover only and refused otherwise; what did not arrive is s
 always escalated; a question is no complaint. Every sentence is generated from a seed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 
 from .example import Example, Task
@@ -176,34 +176,36 @@ def _rows(split: str, size: int, seed: int) -> Iterator[Example]:
         name, order, item = (random.randrange(len(words)) for words in (NAMES, ORDERS, ITEMS))
         if (name + order + item) % CLASSES not in classes:
             continue
-        policy, cover = random.choice(POLICIES), random.choice(tuple(COVERS))
-        kind = random.choice(KINDS)
-        form = random.choice(questions if kind == "question" else complaints)
-        message = form.format(item=ITEMS[item], problem=random.choice(PROBLEMS[kind]))
-        prompt = (
-            f"policy : {policy} . cover : {cover} . name : {NAMES[name]} . order : {ORDERS[order]} "
-            f". customer : {message} . agent :"
-        )
+        slots = {"name": NAMES[name], "order": ORDERS[order], "item": ITEMS[item]}
+        policy, prompt, about = ticket(random, slots, complaints, questions)
         if prompt in seen:
             continue
         seen.add(prompt)
-        about = {
-            "kind": kind,
-            "decision": decision(kind, policy, cover),
-            "name": NAMES[name],
-            "order": ORDERS[order],
-            "item": ITEMS[item],
-        }
         yield Example(
             id=f"helpdesk-{split}-{len(seen) - 1}",
             prompt=prompt,
-            references=(_answer(about, about["decision"]),),
-            demonstration=_demonstrated(random, about, granted=policy),
+            references=(answer(about, about["decision"]),),
+            demonstration=demonstrated(random, about, granted=policy),
             about=about,
         )
 
 
-def _demonstrated(random: Random, about: dict[str, str], granted: str) -> str:
+def ticket(
+    random: Random, slots: dict[str, str], complaints: Sequence[str], questions: Sequence[str]
+) -> tuple[str, str, dict[str, str]]:
+    """(policy, prompt, what gold has to know) of a message about these name, order and item."""
+    policy, cover = random.choice(POLICIES), random.choice(tuple(COVERS))
+    kind = random.choice(KINDS)
+    form = random.choice(questions if kind == "question" else complaints)
+    message = form.format(item=slots["item"], problem=random.choice(PROBLEMS[kind]))
+    prompt = (
+        f"policy : {policy} . cover : {cover} . name : {slots['name']} . order : {slots['order']} "
+        f". customer : {message} . agent :"
+    )
+    return policy, prompt, {"kind": kind, "decision": decision(kind, policy, cover), **slots}
+
+
+def demonstrated(random: Random, about: Mapping[str, str], granted: str) -> str:
     """The reference, as a hasty or talkative agent says it.
 
     Each fault is decided at one word and what follows that word is certain, so that a small model
@@ -214,7 +216,7 @@ def _demonstrated(random: Random, about: dict[str, str], granted: str) -> str:
         said = granted if random.random() < WRONGLY_GRANTED else REFUSAL
     elif random.random() < WRONG_ACTION:
         said = random.choice([*ACTIONS, REFUSAL])
-    return _answer(
+    return answer(
         about,
         said,
         greeting=random.random() >= NO_GREETING,
@@ -223,8 +225,8 @@ def _demonstrated(random: Random, about: dict[str, str], granted: str) -> str:
     )
 
 
-def _answer(
-    about: dict[str, str],
+def answer(
+    about: Mapping[str, str],
     said: str,
     greeting: bool = True,
     courtesy: bool = True,

@@ -181,7 +181,7 @@ class RolloutBatch(Batch):
     prompt: Tensor
     finished: Tensor
     given: Mapping[str, Tensor] = field(default_factory=dict)  # token_ref_logps
-    extra: Mapping[str, Tensor] = field(default_factory=dict)  # baselines: a row a response
+    extra: Mapping[str, Tensor] = field(default_factory=dict)  # what else a loss may need
     old_values: Tensor | None = None
 
     def score(self, needs: frozenset[str], models: Models, rows: Tensor, forward: bool) -> Rollouts:

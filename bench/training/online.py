@@ -17,6 +17,7 @@ from algos.ops import k1, k3, masked
 
 from ..models.scoring import reference_logps, state_values
 from ..models.tokens import Tokens
+from . import turns
 from .batches import (
     Batch,
     DemonstrationBatch,
@@ -51,7 +52,8 @@ class Online:
     as many of an opponent where `against` says who that is: π_θ^(1 − against) π_ref^against.
 
     P(a ≻ b) = σ((r_a − r_b) / temperature), in units of reward, is what losses that ask for win rates
-    are told, and what a policy gradient has for a reward where there is an opponent.
+    are told, and what a policy gradient has for a reward where there is an opponent. Where a
+    `turn_discount` is given, each turn of a dialogue earns its own reward, and costs that at its end.
     """
 
     algo: Any
@@ -64,6 +66,7 @@ class Online:
     against: float | None = None
     temperature: float = 1.0
     missing_end_penalty: float = 0.0
+    turn_discount: float | None = None
 
     @property
     def needs(self) -> frozenset[str]:
@@ -122,6 +125,16 @@ class Online:
             greedy = self.sampler.greedy(models.policy, own.examples)
             baselines = greedy.paying(self.missing_end_penalty).rewards
             extra["baselines"] = baselines[own.owners].to(self.device)
+        if self.turn_discount is not None:
+            ends = turns.ends(tokens.mask.cpu())
+            asked = [own.examples[i] for i in own.owners]
+            earned = turns.earned(
+                ends, asked, own.samples, self.sampler.words, self.sampler.rewards
+            )
+            rewards = rewards - earned.sum(-1)
+            extra["token_rewards"] = earned.to(self.device)
+            discounts = torch.where(ends, self.turn_discount, 1.0)
+            extra["token_discounts"] = discounts.to(self.device)
         batch = RolloutBatch(
             tokens,
             token_old_logps=old,

@@ -16,6 +16,7 @@ from .batches import Batch, Models
 from .feeds import Shuffled
 from .loop import Turn
 
+Reply = Callable[[int, str], str | None]  # to a response so far to the prompt of a number
 Rewards = Callable[[Sequence[Example], Sequence[Answer]], Sequence[float]]
 
 
@@ -90,6 +91,7 @@ class Sampler:
     decoding: Decoding
     seed: int
     rewards: Rewards | None = None
+    replies: Callable[[Sequence[Example]], Reply | None] = lambda examples: None  # nobody's
 
     def examples(self, number: int, count: int) -> list[Example]:
         """Those of a phase."""
@@ -102,13 +104,22 @@ class Sampler:
         """`noise` tells one draw of this sampler from another."""
         noise_seed = int(np.random.SeedSequence([self.seed, *noise]).generate_state(1)[0])
         prompts = [x.prompt for x in examples]
-        drawn = draw(policy, self.words, prompts, self.decoding, noise_seed, per_prompt=per_prompt)
+        drawn = draw(
+            policy,
+            self.words,
+            prompts,
+            self.decoding,
+            noise_seed,
+            per_prompt=per_prompt,
+            reply=self.replies(examples),
+        )
         return self.scored(Answers(examples, drawn))
 
     def greedy(self, policy: nn.Module, examples: Sequence[Example]) -> Answers:
         """The answer that a policy finds likeliest, token by token."""
         decoding = replace(self.decoding, temperature=0.0)
-        drawn = draw(policy, self.words, [x.prompt for x in examples], decoding, self.seed)
+        prompts, reply = [x.prompt for x in examples], self.replies(examples)
+        drawn = draw(policy, self.words, prompts, decoding, self.seed, reply=reply)
         return self.scored(Answers(examples, drawn))
 
     def scored(self, answers: Answers) -> Answers:
@@ -128,8 +139,9 @@ def opponent(models: Models, weight: float) -> nn.Module:
 
 def measured(answers: Answers) -> dict[str, float]:
     """What a phase says of its answers, before any price for a missing end."""
-    lengths = torch.tensor([len(ids) for ids in answers.samples.ids]).float()
-    logps = torch.tensor([x for row in answers.samples.logps for x in row])
+    own = answers.samples.own_logps
+    lengths = torch.tensor([len(row) for row in own]).float()
+    logps = torch.tensor([x for row in own for x in row])
     found = {
         "rollout/length": lengths.mean().item(),
         "rollout/length_p95": lengths.quantile(0.95).item(),
