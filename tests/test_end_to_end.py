@@ -178,6 +178,19 @@ def test_every_recipe_runs(shared, task):
 
 
 @pytest.mark.slow
+def test_dialogues_run(shared):
+    """With what each loss learns from: rollouts, demonstrations, pairs, labels, rankings; by turns, too."""
+    words = ["-m", "task=helpdesk_two_turn", "budget=smoke"]
+    recipes = "ppo,ppo_turns,ppo_turns_bandit,sft,dpo,kto,nca,rlaif"
+    done = command(*words, f"algo={recipes}", cwd=shared)
+    assert done.returncode == 0, done.stderr[-2000:]
+    done = command(*words, "algo=dpo", "feedback=rouge", cwd=shared)
+    assert "feedback=rouge needs a reference" in done.stderr
+    done = command(*words, "algo=dpo", "decoding=beam", cwd=shared)
+    assert "set decoding.beams=1" in done.stderr
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("feedback", names("feedback", [config_folder()]))
 def test_every_source_of_feedback_runs(shared, feedback):
     words = [f"feedback={feedback}", "budget=smoke"]

@@ -193,6 +193,9 @@ def test_a_model_of_your_own_sets_the_context(tmp_path, made):
         (["algo=csft", "reference=moving"], "does not know"),
         (["algo=csft", "reference=previous"], "does not know"),
         (["algo=xpo", "feed=online"], "feed=reference_mix"),
+        (["algo=ppo_turns", "~feed.turn_discount"], "say by how much"),
+        (["algo=ppo", "+feed.turn_discount=0.9"], "no use for feed.turn_discount"),
+        (["algo=ppo_turns", "+feed.against=1.0"], "leave out one"),
     ],
 )
 def test_a_feed_that_does_not_suit_its_loss_is_told(words, says):

@@ -64,4 +64,5 @@ def rewarded(path: Path, prompt: str, typed: str) -> tuple[float, list[tuple[str
     ours, theirs = (Tokens.behind(w, [prompt], [ids]) for w in (words, load_tokenizer(start)))
     beta = beta_of(record.config["algo"])
     rewards = implicit_rewards(policy, load_policy(start), ours, theirs, beta, 1)[0].tolist()
-    return beta, [(words.decode([i]), x) for i, x in zip(ids, rewards, strict=True)]
+    own = [(i, x) for i, x in zip(ids, rewards, strict=True) if i >= 0]
+    return beta, [(words.decode([i]), x) for i, x in own]
