@@ -179,7 +179,7 @@ def test_every_recipe_runs(shared, task):
 
 @pytest.mark.slow
 def test_dialogues_run(shared):
-    """With what each loss learns from: rollouts, demonstrations, pairs, labels, rankings; by turns, too."""
+    """With what each loss learns from; what cannot be says so."""
     words = ["-m", "task=helpdesk_two_turn", "budget=smoke"]
     recipes = "ppo,ppo_turns,ppo_turns_bandit,sft,dpo,kto,nca,rlaif"
     done = command(*words, f"algo={recipes}", cwd=shared)

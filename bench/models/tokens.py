@@ -127,7 +127,6 @@ def as_read(row: Sequence[int]) -> list[int]:
 
 def texts_of(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
     """Responses as text, without EOS and other special tokens."""
-
     how = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
     return [
         TURN.join(

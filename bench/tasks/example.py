@@ -38,7 +38,7 @@ class Example:
 # the response: (example, response, finished) -> {"coverage": 1.0, "invented": -0.5, ...}.
 Gold = Callable[[Example, str, bool], dict[str, float]]
 
-# What another speaker says to a response so far, its turns and TURNs; None where nothing more is said.
+# What another speaker says to a response so far, earlier replies included; None ends it. Never empty.
 Reply = Callable[[Example, str], str | None]
 
 
@@ -65,7 +65,7 @@ class Task:
     def replies(self, examples: Sequence[Example]) -> Callable[[int, str], str | None] | None:
         """`reply` to responses to these examples, by their number; None where nobody else speaks."""
         reply = self.reply
-        return reply and (lambda i, said: reply(examples[i], said))
+        return None if reply is None else lambda i, said: reply(examples[i], said)
 
     @cached_property
     def data_hash(self) -> str:
