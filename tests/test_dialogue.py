@@ -173,6 +173,7 @@ def test_the_limit_holds_for_all_that_is_said():
                 continue
             cut = len(short) < limit
             assert short == ids[: len(short)]
+            assert short[-1] >= 0
             assert len(short) == limit or (short[-1] == EOS and len(short) + 2 >= limit)
             cases.add("before a reply" if cut else "at the limit")
     assert cases == {"whole", "before a reply", "at the limit"}
@@ -262,6 +263,9 @@ def test_turns_are_paid_what_they_add():
     assert torch.equal(mask, plain.tokens.mask)
     assert_close(batch.rewards + earned.sum(-1), plain.rewards)
     assert said["rollout/reward"] == phase(PPO())[1]["rollout/reward"]
+    assert said["rollout/length"] == pytest.approx(mask.sum(-1).float().mean().item())
+    old = batch.token_old_logps[mask]
+    assert said["rollout/entropy"] == pytest.approx(-old.mean().item(), rel=1e-5)
     asked = sampler().examples(0, 6)
     ends = turns.ends(mask)
     assert ends.sum(-1).unique().tolist() == [0, 1, 2]
