@@ -20,6 +20,7 @@ from .names import Unknown
 from .reports import record as records
 from .reports.record import Metric, Record
 from .stages import (
+    coverage,
     disagreement,
     ensemble,
     evaluate,
@@ -47,6 +48,10 @@ WATCHED = ("algos", "bench", "conf", "pyproject.toml")  # what makes a checkout 
 OF_A_POLICY = {name_of(stage): stage for stage in (token_rewards, planted_errors)}
 MORE = OF_A_POLICY | {name_of(disagreement): disagreement}
 
+# What `stages` may name alone: of no task, so that there is no record. Each makes `NAME.parquet` and
+# `NAME.png`, copied to `runs/NAME/`, and notes {"lines": what they say}.
+TABULAR = {name_of(coverage): coverage}
+
 # metric -> (unit, key of its signature). What else a table of answers holds has neither.
 UNITS = {
     "kl": ("nats a response", "kl"),
@@ -69,6 +74,9 @@ def run(config: Mapping[str, Any]) -> list[Record]:
     """
     check_stages(config["stages"])
     cell = Cell(config, Store(Path(config["store"])), Display())
+    if stage := TABULAR.get(config["stages"][0]):
+        show_tabular(cell, stage)
+        return []
     ensemble.combination(cell)  # says at once what is wrong with it
     if "evaluate" not in config["stages"]:
         return [kept(cell, config["name"], lambda run_id: reward_model_record(cell, run_id))]
@@ -83,14 +91,27 @@ def run(config: Mapping[str, Any]) -> list[Record]:
 
 
 def check_stages(named: Sequence[str]) -> None:
-    known = ["optimize", "evaluate", "reward_model", *MORE]
+    known = ["optimize", "evaluate", "reward_model", *MORE, *TABULAR]
     for name in named:
         if name not in known:
             raise Unknown(f"there is no stage {name!r} to ask for: {', '.join(known)}")
+        if name in TABULAR and len(named) > 1:
+            raise Unknown(f"{name} is of no task: ask for it alone (`stages=[{name}]`)")
         if name in OF_A_POLICY and "evaluate" not in named:
             raise Unknown(f"{name} joins the record of an evaluation: add `evaluate` to `stages`")
-    if not {"evaluate", "reward_model"} & set(named):
+    if not {"evaluate", "reward_model", *TABULAR} & set(named):
         raise Unknown("`stages` ends in no record: add evaluate, or reward_model")
+
+
+def show_tabular(cell: Cell, stage: ModuleType) -> None:
+    """Print what a study without a task found; its table and its plot go to runs/NAME/."""
+    made, name = cell.make(stage), name_of(stage)
+    for line in cell.notes(stage)["lines"]:
+        print(line)
+    for file in (f"{name}.parquet", f"{name}.png"):
+        copy = Path(cell.config["runs"]) / name / file
+        write_atomically(copy, (made / file).read_bytes())
+        print(copy)
 
 
 def more(cell: Cell) -> list[ModuleType]:
