@@ -81,4 +81,4 @@ def summary(table: "DataFrame") -> str:
         used_most=("used", "max"),
         broken=("broken", "sum"),
     )
-    return found.reset_index().to_string(index=False, float_format="{:.4g}".format)
+    return found.reset_index().to_string(index=False, float_format="{:.5g}".format)
