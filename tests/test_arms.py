@@ -39,7 +39,7 @@ def test_bounds_by_hand():
     assert arms.upper_bound("a") == 2 / 4 + 1 / 2
     assert arms.upper_bound("b") == inf
     for _ in range(4):
-        arms.record(NULL)
+        arms.record(NULL, 0.0)
     assert arms.upper_bound(NULL) == pytest.approx(0.55 + 1 / 2)
 
 

@@ -69,6 +69,17 @@ class Samples:
         both = zip(self.ids, self.logps, strict=True)
         return [[x for i, x in zip(*row, strict=True) if i >= 0] for row in both]
 
+    def __add__(self, others: "Samples") -> "Samples":
+        """These, then the others."""
+        return Samples(*(x + y for x, y in zip(self.columns, others.columns, strict=True)))
+
+    def take(self, entries: Sequence[int]) -> "Samples":
+        return Samples(*([x[i] for i in entries] for x in self.columns))
+
+    @property
+    def columns(self) -> tuple[list[Any], ...]:
+        return self.prompts, self.ids, self.logps, self.finished
+
 
 def uniforms(seed: int, rows: int, steps: int) -> Tensor:
     """Float[rows, steps] in [0, 1); the first rows are the same however many follow."""

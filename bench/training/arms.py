@@ -64,8 +64,8 @@ class Arms:
         n = self.pulls[arm]
         return self.wins[arm] / n + self.bonus(n, self.horizon) if n else inf
 
-    def record(self, arm: str, won: bool = False) -> None:
-        """One more pull. NULL wins what it always does."""
+    def record(self, arm: str, won: float) -> None:
+        """One more pull, and what was won in [0, 1]; NULL wins what it always does."""
         self.pulls[arm] += 1
         self.wins[arm] += self.null_win_rate if arm == NULL else won
 

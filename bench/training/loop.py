@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
@@ -78,9 +78,19 @@ class Following:
 
 
 class Feed(Protocol):
-    """Hands out turns; the same update gets the same turn whatever happened before."""
+    """Hands out turns; the same update gets the same turn whatever happened before, but for what a feed
+    remembers."""
 
     def __call__(self, update: int, models: Models) -> Turn: ...
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """What goes into checkpoints, of a feed whose next turns hang on what came of earlier ones."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> None: ...
 
 
 @dataclass
@@ -137,6 +147,8 @@ def train(
         start, state, run = kept["update"], kept["state"], kept["run"]
         for name, model in changing.items():
             model.load_state_dict(kept["models"][name])
+        if remembered := kept.get("feed"):
+            feed.load_state_dict(remembered)
         optimizer.load_state_dict(kept["optimizer"])
         schedule.load_state_dict(kept["schedule"])
     bar.advance(start)
@@ -186,6 +198,7 @@ def train(
                 "update": update + 1,
                 "state": state,
                 "run": run,
+                "feed": feed.state_dict() if isinstance(feed, Remembers) else None,
                 "models": {name: m.state_dict() for name, m in changing.items()},
                 "optimizer": optimizer.state_dict(),
                 "schedule": schedule.state_dict(),

@@ -32,6 +32,7 @@ from .choice import Choice
 from .feeds import encode, mismatched
 from .loop import TrainingError
 from .phases import Answers, Sampler, measured, opponent
+from .transfer import Transfer
 
 Phase = tuple[Batch, Mapping[str, float]]
 
@@ -57,7 +58,7 @@ class Online:
     """
 
     algo: Any
-    sampler: Sampler
+    sampler: Sampler | Transfer
     prompts: int
     per_prompt: int
     choose: Choice
@@ -80,7 +81,7 @@ class Online:
         other = None
         if self.against is not None:
             them = opponent(models, self.against)
-            other = self.sampler(them, examples, self.per_prompt, number, 1)
+            other = self.sampler.plain(them, examples, self.per_prompt, number, 1)
             other = other.paying(self.missing_end_penalty)
         match self.algo:
             case FromRollouts():
@@ -122,7 +123,7 @@ class Online:
             more["rollout/preferred"] = rewards.mean().item()
         extra = {}
         if "baselines" in self.needs:
-            greedy = self.sampler.greedy(models.policy, own.examples)
+            greedy = self.sampler.plain.greedy(models.policy, own.examples)
             baselines = greedy.paying(self.missing_end_penalty).rewards
             extra["baselines"] = baselines[own.owners].to(self.device)
         if self.turn_discount is not None:

@@ -14,7 +14,7 @@ from ..models.sampling import Decoding, Samples, draw
 from ..tasks.example import Example
 from .batches import Batch, Models
 from .feeds import Shuffled
-from .loop import Turn
+from .loop import Remembers, Turn
 
 Reply = Callable[[int, str], str | None]  # to a response so far to the prompt of a number
 Rewards = Callable[[Sequence[Example], Sequence[Answer]], Sequence[float]]
@@ -29,6 +29,7 @@ class Phases:
     parts: int
     epochs: int
     seed: int
+    memory: Remembers | None = None  # what `collect` keeps from one phase to the next
     _current: list[Any] = field(default_factory=list, repr=False)  # the batch of this phase
 
     @property
@@ -45,6 +46,12 @@ class Phases:
         rows = np.array_split(np.resize(order, max(len(order), self.parts)), self.parts)[part]
         last = turn + 1 == self.updates_a_phase
         return Turn(batch, torch.as_tensor(rows), last, measured if turn == 0 else None)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.memory.state_dict() if self.memory else {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.memory.load_state_dict(state)
 
 
 def cut(phase: int, size: int, learned: int) -> tuple[int, int]:
@@ -65,6 +72,7 @@ class Answers:
     examples: Sequence[Example]
     samples: Samples
     rewards: Tensor | None = None
+    told: Mapping[str, float] = field(default_factory=dict)  # how they came about, for the log
 
     @property
     def owners(self) -> list[int]:
@@ -92,6 +100,11 @@ class Sampler:
     seed: int
     rewards: Rewards | None = None
     replies: Callable[[Sequence[Example]], Reply | None] = lambda examples: None  # nobody's
+
+    @property
+    def plain(self) -> "Sampler":
+        """Itself; behind a sampler that helps the policy, the one that helps nobody."""
+        return self
 
     def examples(self, number: int, count: int) -> list[Example]:
         """Those of a phase."""
@@ -151,4 +164,4 @@ def measured(answers: Answers) -> dict[str, float]:
     if answers.rewards is not None:
         found["rollout/reward"] = answers.rewards.mean().item()
         found["rollout/reward_std"] = answers.rewards.std(correction=0).item()
-    return found
+    return found | answers.told
