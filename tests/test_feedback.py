@@ -175,7 +175,7 @@ def test_rouge_is_one_for_a_reference_itself_and_zero_for_other_words():
 
 def test_rouge_without_a_reference_names_the_example_and_the_setting():
     nothing = [*EXAMPLES, Example(id="three", prompt="z")]
-    with pytest.raises(LookupError, match=r"feedback=rouge needs a reference.*three"):
+    with pytest.raises(LookupError, match=r"ROUGE as a reward needs references.*three"):
         rouge.rewards(nothing, [Answer("a")] * 3)
 
 

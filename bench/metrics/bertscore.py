@@ -226,6 +226,12 @@ class Encoder:
         return tuple(float(x) for x in greedy_cos_idf(*sides))
 
 
+@cache
+def loaded(**settings: Any) -> Encoder:
+    """An encoder, loaded once a process."""
+    return Encoder(**settings)
+
+
 def rescaled(prf: PRF, baseline: PRF | None) -> PRF:
     """(x − b) / (1 − b); an empty text keeps its 0."""
     if baseline is None or prf == (0.0, 0.0, 0.0):

@@ -8,7 +8,6 @@ from it, so that whatever a table says can be computed again.
 import json
 import sys
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -231,16 +230,11 @@ def scores(
     return found
 
 
-@cache
-def loaded(kind: Any, **settings: Any) -> Any:
-    return kind(**settings)
-
-
 def encoder(cell: "Cell") -> Any:
-    """BERTScore's encoder, loaded once a process."""
-    from ..metrics.bertscore import Encoder
+    """BERTScore's."""
+    from ..metrics.bertscore import loaded
 
-    return loaded(Encoder, **cell.config["metrics"]["bertscore"])
+    return loaded(**cell.config["metrics"]["bertscore"])
 
 
 def signatures(cell: "Cell") -> dict[str, str]:

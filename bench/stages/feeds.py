@@ -1,21 +1,25 @@
 """The feed that a recipe names, made of the artifacts that it needs."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..feedback import gold, rouge
+from ..feedback import bertscore, gold, rouge
 from ..feedback.answer import Answer
 from ..stats.density_ratio import density_ratio
 from ..tasks.example import DataError, Example
-from . import contrast, ensemble, labels, reference_scores, reward_model, samples, sft
+from . import contrast, ensemble, labels, reference_scores, reward_model, samples, sft, sources
+from .decoding import found as model_of
 
 if TYPE_CHECKING:
+    from ..training.arms import Arms
     from ..training.feeds import LabelRows, PairRows
     from ..training.phases import Phases, Sampler
+    from ..training.transfer import Transfer
     from .cell import Cell
 
 
@@ -33,6 +37,8 @@ def inputs(cell: "Cell") -> dict[str, Any]:
         found["reward"] = cell.config["feedback"]["reward"]
         if found["reward"] == "reward_model":
             found["reward_model"] = ensemble.identity(cell)
+        if "transfer" in feed:
+            found["sources"] = sources.identity(cell)
     return found
 
 
@@ -115,11 +121,16 @@ def online(cell: "Cell", algo: Any, words: Any, device: Any) -> "Phases":
     per_prompt, against = feed["per_prompt"], feed.get("against")
     if not isinstance(algo, FromRollouts) and against is None:
         per_prompt = max(2, per_prompt)
+    learned = learned_from(algo, per_prompt, against)
+    draws = sampler(cell, words, samples.part_of(cell, "train"), reward_of(cell, device))
+    arms = None
+    if "transfer" in feed:
+        draws, arms = helped(cell, draws, learned, device)
 
     def collect(prompts: int) -> Any:
         return Online(
             algo,
-            sampler(cell, words, samples.part_of(cell, "train"), reward_of(cell, device)),
+            draws,
             prompts=prompts,
             per_prompt=per_prompt,
             choose=instantiate(feed["choose"]) if "choose" in feed else BestAndWorst(),
@@ -131,7 +142,37 @@ def online(cell: "Cell", algo: Any, words: Any, device: Any) -> "Phases":
             turn_discount=feed.get("turn_discount"),
         )
 
-    return phases(cell, collect, learned_from(algo, per_prompt, against))
+    return phases(cell, collect, learned, arms)
+
+
+def helped(cell: "Cell", draws: "Sampler", learned: int, device: Any) -> "tuple[Transfer, Arms]":
+    """A sampler of whose answers sources may replace some, and what it remembers of those."""
+    from hydra.utils import instantiate
+
+    from ..training.arms import Arms
+    from ..training.transfer import Transfer
+
+    feed, transfer = cell.config["feed"], cell.config["feed"]["transfer"]
+    if not 0 < transfer["replaced"] < feed["per_prompt"]:
+        raise ValueError(
+            f"feed.transfer.replaced={transfer['replaced']} of feed.per_prompt={feed['per_prompt']} "
+            "answers: some have to be the policy's own"
+        )
+    parts, prompts = sizes(cell, learned)
+    rounds = math.ceil(cell.config["budget"]["updates"] / (feed["epochs"] * parts))
+    rewards = {
+        name: source_rewards(cell, draws.words, spec, device)
+        for name, spec in sources.named(cell).items()
+    }
+    arms = Arms(
+        list(rewards),
+        instantiate(transfer["bonus"]),
+        horizon=rounds * prompts,
+        null_win_rate=transfer["null_win_rate"],
+    )
+    more = {name: transfer[name] for name in ("candidates", "replaced", "measured")}
+    penalty = feed["missing_end_penalty"]
+    return Transfer(draws, rewards, arms, missing_end_penalty=penalty, **more), arms
 
 
 def demonstrations_against_own(cell: "Cell", algo: Any, words: Any, device: Any) -> "Phases":
@@ -160,15 +201,25 @@ def sampler(cell: "Cell", words: Any, prompts: Sequence[Example], rewards: Any =
     return Sampler(words, prompts, decoding, cell.config["seed"], rewards, cell.task.replies)
 
 
-def phases(cell: "Cell", collect: Callable[[int], Any], learned: int) -> "Phases":
+def phases(
+    cell: "Cell", collect: Callable[[int], Any], learned: int, memory: Any = None
+) -> "Phases":
     """A feed of phases from what collects them, given how many prompts; of the responses to each so many
-    are `learned` from."""
-    from ..training.phases import Phases, cut
+    are `learned` from. `memory` goes into checkpoints."""
+    from ..training.phases import Phases
 
-    feed, budget, seed = cell.config["feed"], cell.config["budget"], cell.config["seed"]
+    parts, prompts = sizes(cell, learned)
+    epochs, seed = cell.config["feed"]["epochs"], cell.config["seed"]
+    return Phases(collect(prompts), parts, epochs, seed, memory)
+
+
+def sizes(cell: "Cell", learned: int) -> tuple[int, int]:
+    """(minibatches, prompts) of a phase."""
+    from ..training.phases import cut
+
+    feed, budget = cell.config["feed"], cell.config["budget"]
     phase = min(feed["rollouts"], budget["updates"] * budget["responses"])
-    parts, prompts = cut(phase, budget["responses"], learned)
-    return Phases(collect(prompts), parts, feed["epochs"], seed)
+    return cut(phase, budget["responses"], learned)
 
 
 def reward_of(cell: "Cell", device: Any) -> Callable[..., Sequence[float]]:
@@ -196,6 +247,49 @@ def model_rewards(folder: Path, device: Any) -> Callable[..., list[float]]:
     def rewards(examples: Sequence[Example], answers: Sequence[Answer]) -> list[float]:
         prompts, ids = [x.prompt for x in examples], [a.ids for a in answers]
         return model(Tokens.behind(words, prompts, ids).to(device)).tolist()
+
+    return rewards
+
+
+def source_rewards(
+    cell: "Cell", words: Any, spec: Mapping[str, Any], device: Any
+) -> Callable[..., Sequence[float]]:
+    """(examples, answers) -> what a source of `feed.transfer` would reward them with."""
+    from hydra.utils import instantiate
+
+    from ..metrics.bertscore import loaded
+
+    match spec:
+        case {"name": "rouge"}:
+            return rouge.rewards
+        case {"name": "bertscore"}:
+            encoder = loaded(**sources.reads(cell, spec))
+            return lambda examples, answers: bertscore.rewards(examples, answers, encoder)
+        case {"name": "reward_model"}:
+            return model_rewards(cell.make(reward_model, **sources.choice(cell, spec)), device)
+        case {"name": "policy", "of": model}:
+            return log_ratios(model_of(cell, model), cell.make(sft), words, device)
+    return instantiate(spec)
+
+
+def log_ratios(folder: str, start: Path, words: Any, device: Any) -> Callable[..., Sequence[float]]:
+    """log π(y|x) − log π_SFT(y|x) of another policy: its implicit reward."""
+    from ..models.build import load_policy
+    from ..models.implicit import implicit_rewards
+    from ..models.tokens import Tokens, load_tokenizer
+
+    own = load_tokenizer(folder)
+    if not words.get_vocab().items() <= own.get_vocab().items():
+        raise ValueError(
+            f"feed.transfer.sources: the vocabulary of {folder} is not that of the policy in training: "
+            "name a policy of the same tokenizer"
+        )
+    policy, reference = (load_policy(p).to(device) for p in (folder, start))
+
+    def rewards(examples: Sequence[Example], answers: Sequence[Answer]) -> list[float]:
+        prompts, ids = [x.prompt for x in examples], [a.ids for a in answers]
+        ours, theirs = (Tokens.behind(w, prompts, ids).to(device) for w in (own, words))
+        return implicit_rewards(policy, reference, ours, theirs, 1.0, 256).sum(-1).tolist()
 
     return rewards
 

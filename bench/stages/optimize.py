@@ -110,7 +110,7 @@ def check(algo: Any, feed: Mapping[str, Any], reference: Mapping[str, Any]) -> N
     """ValueError if the feed gives what the loss does not read, or lacks what it does."""
     from hydra.utils import instantiate
 
-    from algos.core import FromLabels, FromPairs
+    from algos.core import FromLabels, FromPairs, FromRollouts
 
     name = type(algo).__name__
     if "token_contrast" in algo.needs and "contrast" not in feed:
@@ -132,6 +132,7 @@ def check(algo: Any, feed: Mapping[str, Any], reference: Mapping[str, Any]) -> N
         "turn_discount": not prices_steps,
         "control": not isinstance(algo, FromLabels) or bool(algo.needs),
         "density_ratio": "weight" not in algo.needs,
+        "transfer": isinstance(algo, FromRollouts),
     }
     for what in useless.keys() & feed.keys():
         if useless[what]:

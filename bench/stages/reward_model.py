@@ -8,7 +8,8 @@ The trunk is the SFT model's, the head starts at zero. Trained with algos.Bradle
 labels where the labeller gave them. `part` says which pairs it learns from: rows that policies
 train on (`train`), or disjoint ones (`held_out`).
 
-A `member` of an ensemble has a seed of its own and learns from a bootstrap resample of the pairs. Coste
+A `member` of an ensemble has a seed of its own and learns from a bootstrap resample of the pairs, or of
+so many that they are a `share` of those. Coste
 et al., 2023, https://arxiv.org/abs/2310.02743, give all members the same pairs and another seed, of
 the head and of the order; heads that start at zero would leave them the order alone, and one epoch
 of small steps forgets that.
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 VERSION = 2
 
 
-def inputs(cell: "Cell", by: str, part: str, member: int | None = None) -> dict[str, Any]:
+def inputs(
+    cell: "Cell", by: str, part: str, member: int | None = None, share: float = 1.0
+) -> dict[str, Any]:
     seed = cell.config["shared_seed"] + (part == "held_out")
     if member is not None:
         seed = int(np.random.SeedSequence([seed, 19, member]).generate_state(1)[0])
@@ -76,7 +79,13 @@ def learner(cell: "Cell", by: str) -> dict[str, Any]:
 
 
 def build(
-    cell: "Cell", folder: Path, checkpoints: Path, by: str, part: str, member: int | None = None
+    cell: "Cell",
+    folder: Path,
+    checkpoints: Path,
+    by: str,
+    part: str,
+    member: int | None = None,
+    share: float = 1.0,
 ) -> dict[str, Any]:
     import pandas as pd
     from accelerate import Accelerator
@@ -89,7 +98,7 @@ def build(
     from ..training.feeds import PairRows, compared, take
     from ..training.loop import Optimization, train
 
-    spec = inputs(cell, by, part, member)
+    spec = inputs(cell, by, part, member, share)
     algo, settings = instantiate(spec["algo"]), dict(spec["optimization"])
     reads, size, epochs, _ = (settings.pop(k) for k in ("reads", "pairs", "epochs", "algo"))
     words = load_tokenizer(cell.make(tokenizer))
@@ -99,7 +108,8 @@ def build(
     reward = RewardModel(trunk, reads)
     data = labels.rows(cell, words, by, part)
     if member is not None:
-        drawn = np.random.default_rng([spec["seed"], 23]).integers(len(data), size=len(data))
+        count = max(1, round(share * len(data)))
+        drawn = np.random.default_rng([spec["seed"], 23]).integers(len(data), size=count)
         data = take(data, drawn)
     responses = sum(len(data.of(i)) for i in range(len(data)))
     updates = max(1, round(epochs * responses / (2 * size)))

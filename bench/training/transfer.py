@@ -130,5 +130,5 @@ class Transfer:
 
 
 def won(picked: np.ndarray, own: np.ndarray) -> float:
-    """1 where the best that a source picked beats the best of the policy's own, ½ where they are equal."""
+    """1 where the best pick of a source beats the best of the policy's own, ½ where they are equal."""
     return float(np.sign(picked.max() - own.max()) + 1) / 2
