@@ -66,6 +66,14 @@ UNITS = {
     **{f"rouge{kind}": ("F1", "rouge") for kind in ("1", "2", "L", "Lsum")},
 }
 
+CANDIDATES = "mean over some prompts, whose candidates stand for all that the policy says"
+ARMS = {  # kind -> (estimator, unit): of what picks answers while a policy is trained
+    "share": ("share of the prompts of a round for which it was asked", "share"),
+    "win_rate": ("share of those for which its pick was best, equal ones half", "share"),
+    "coverage": (f"Cov(π* | π), {CANDIDATES}", None),
+    "gap": (f"J(π*) - J(π), {CANDIDATES}", "sd of the reward over answers to a prompt"),
+}
+
 
 def run(config: Mapping[str, Any]) -> list[Record]:
     """The record of a cell and those of the controls it is read against; made unless they are there.
@@ -176,7 +184,8 @@ def policy_record(cell: Cell, run_id: str) -> Record:
     log = folder.parent / "training" / f"{run_id}.parquet"
     write_atomically(log, (made / "log.parquet").read_bytes())
     signed = {"trained_reward": ensemble.signature(cell)}
-    at_end = metrics(end, **signed) | besides(cell, run_id)
+    trained = pd.read_parquet(log)
+    at_end = metrics(end, **signed) | of_arms(trained) | besides(cell, run_id)
     said = common(cell, cell.config["name"], run_id)
     said["budget"] |= {"tokens": notes["tokens"], "flops": notes["flops"]}
     return Record(
@@ -191,7 +200,7 @@ def policy_record(cell: Cell, run_id: str) -> Record:
         per_prompt=per_prompt,
         seconds={
             **cell.seconds,
-            "training": float(pd.read_parquet(log)["seconds"].iloc[-1]),
+            "training": float(trained["seconds"].iloc[-1]),
             "cell": time.perf_counter() - start,
         },
         peak_memory_mb={"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024},
@@ -254,6 +263,18 @@ def reward_model_record(cell: Cell, run_id: str) -> Record:
         per_prompt=records.write_per_prompt(run_id, margins, Path(cell.config["runs"]) / "records"),
         seconds=dict(cell.seconds),
     )
+
+
+def of_arms(log: Any) -> dict[str, Metric]:
+    """What every round of training said of its sources, as `arms/share/NAME/ROUND` and the like."""
+    rounds = log.filter(like="arms/").dropna(how="all")
+    found = {}
+    for name in rounds:
+        estimator, unit = ARMS[name.split("/")[1]]
+        for number, value in enumerate(rounds[name], start=1):
+            if not isnan(value):
+                found[f"{name}/{number}"] = Metric(value=value, estimator=estimator, unit=unit)
+    return found
 
 
 def answers(made: Path) -> Any:

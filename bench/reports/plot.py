@@ -4,6 +4,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
@@ -29,3 +30,41 @@ def lemma(table: "DataFrame") -> bytes:
         axes.set(title=f"β = {beta:g}", xlabel="[J(π*) − J(π)] / β", ylabel="Cov(π* | π) − 1")
         axes.legend(loc="upper left", frameon=False)
     return png(figure)
+
+
+def training(log: "DataFrame") -> bytes:
+    """A run as its training log tells it: validation, and where there are sources their shares, win rates,
+    coverage and value gaps by round."""
+    from matplotlib.figure import Figure
+
+    rounds = log.set_index("step").filter(like="arms/").dropna(how="all")
+    kinds = list(dict.fromkeys(name.split("/")[1] for name in rounds))
+    count = 2 + len(kinds)
+    figure = Figure(figsize=(3.4 * count, 3.4), layout="constrained")
+    first, second, *others = figure.subplots(1, count)
+    checked = log[log["validation/score"].notna()]
+    judge = "gold" if "validation/gold" in log else "held_out"
+    for axes, name in ((first, judge), (second, "kl")):
+        axes.plot(checked["step"], checked[f"validation/{name}"], "o-", ms=3)
+        axes.set(title=f"{name}, validation", xlabel="updates")
+    for axes, kind in zip(others, kinds, strict=True):
+        draw_arms(axes, kind, rounds.filter(like=f"arms/{kind}/"))
+    return png(figure)
+
+
+def draw_arms(axes: "Axes", kind: str, table: "DataFrame") -> None:
+    """One quantity of all arms, a round a place: shares stacked, the others side by side."""
+    places = range(1, len(table) + 1)
+    below = 0.0
+    for i, (name, values) in enumerate(sorted(table.items())):
+        arm = name.split("/", 2)[2]
+        colour = "0.6" if arm == "null" else f"C{i}"
+        if kind == "share":
+            axes.bar(places, values, bottom=below, color=colour, label=arm)
+            below = below + values.to_numpy()
+        else:
+            axes.plot(places, values, "o-", ms=3, color=colour, label=arm)
+    axes.set(title=kind.replace("_", " "), xlabel="round", xticks=places)
+    if kind == "coverage":
+        axes.set_yscale("log")
+    axes.legend(frameon=False, fontsize="small")
