@@ -94,7 +94,7 @@ def test_a_member_learns_from_as_many_pairs_drawn_with_replacement(root, tmp_pat
     words = load_tokenizer(three.make(tokenizer))
     whole = labels.pair_rows(three, words, "dataset", "train")
 
-    def learned_from(**choice: int) -> PairRows:
+    def learned_from(**choice: float) -> PairRows:
         """What would be trained on."""
 
         class Seen(Exception):
@@ -118,6 +118,7 @@ def test_a_member_learns_from_as_many_pairs_drawn_with_replacement(root, tmp_pat
         assert all(pair in pairs for pair in drawn)
         assert 0.5 < sum(pair in drawn for pair in pairs) / len(pairs) < 0.8  # 1 − 1/e
     assert first != second
+    assert len(learned_from(member=1, share=0.1)) == round(0.1 * len(pairs))
 
 
 def test_rollouts_are_rewarded_by_all_members_each_on_its_own_scale(root):

@@ -195,6 +195,7 @@ def test_a_model_of_your_own_sets_the_context(tmp_path, made):
         (["algo=ppo_turns", "~feed.turn_discount"], "say by how much"),
         (["algo=ppo", "+feed.turn_discount=0.9"], "no use for feed.turn_discount"),
         (["algo=ppo_turns", "+feed.against=1.0"], "leave out one"),
+        (["algo=ppo", "feed=transfer"], "no use for feed.transfer"),
     ],
 )
 def test_a_feed_that_does_not_suit_its_loss_is_told(words, says):

@@ -33,38 +33,40 @@ def lemma(table: "DataFrame") -> bytes:
 
 
 def training(log: "DataFrame") -> bytes:
-    """A run as its training log tells it: validation, and where there are sources their shares, win rates,
-    coverage and value gaps by round."""
+    """A run as its training log tells it: validation, and of what picked answers for the policy the
+    shares, win rates, coverage and value gaps by round."""
     from matplotlib.figure import Figure
 
     rounds = log.set_index("step").filter(like="arms/").dropna(how="all")
-    kinds = list(dict.fromkeys(name.split("/")[1] for name in rounds))
-    count = 2 + len(kinds)
-    figure = Figure(figsize=(3.4 * count, 3.4), layout="constrained")
-    first, second, *others = figure.subplots(1, count)
+    kinds = {
+        name.split("/")[1]: rounds.filter(like=name.rpartition("/")[0] + "/") for name in rounds
+    }
+    colours = {name.split("/")[2]: f"C{i}" for i, name in enumerate(kinds.get("share", ()))}
+    columns = 1 + (len(kinds) + 1) // 2
+    figure = Figure(figsize=(4 * columns, 6), layout="constrained")
+    panels = figure.subplots(2, columns, squeeze=False).T.flatten()
     checked = log[log["validation/score"].notna()]
     judge = "gold" if "validation/gold" in log else "held_out"
-    for axes, name in ((first, judge), (second, "kl")):
+    for axes, name in zip(panels[:2], (judge, "kl"), strict=True):
         axes.plot(checked["step"], checked[f"validation/{name}"], "o-", ms=3)
         axes.set(title=f"{name}, validation", xlabel="updates")
-    for axes, kind in zip(others, kinds, strict=True):
-        draw_arms(axes, kind, rounds.filter(like=f"arms/{kind}/"))
+    for axes, (kind, table) in zip(panels[2:], kinds.items(), strict=False):
+        draw_arms(axes, kind, table, {**colours, "null": "0.6"})
+        if kind == "share":
+            figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=8)
     return png(figure)
 
 
-def draw_arms(axes: "Axes", kind: str, table: "DataFrame") -> None:
-    """One quantity of all arms, a round a place: shares stacked, the others side by side."""
-    places = range(1, len(table) + 1)
-    below = 0.0
-    for i, (name, values) in enumerate(sorted(table.items())):
-        arm = name.split("/", 2)[2]
-        colour = "0.6" if arm == "null" else f"C{i}"
+def draw_arms(axes: "Axes", kind: str, table: "DataFrame", colours: dict[str, str]) -> None:
+    """One quantity of all arms by round, shares stacked."""
+    places, below = range(1, len(table) + 1), 0.0
+    for name, values in table.items():
+        arm = name.split("/")[2]
         if kind == "share":
-            axes.bar(places, values, bottom=below, color=colour, label=arm)
+            axes.bar(places, values, bottom=below, color=colours[arm], label=arm)
             below = below + values.to_numpy()
         else:
-            axes.plot(places, values, "o-", ms=3, color=colour, label=arm)
+            axes.plot(places, values, "o-", ms=4, color=colours[arm], label=arm)
     axes.set(title=kind.replace("_", " "), xlabel="round", xticks=places)
     if kind == "coverage":
         axes.set_yscale("log")
-    axes.legend(frameon=False, fontsize="small")

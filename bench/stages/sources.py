@@ -36,7 +36,7 @@ def reads(cell: "Cell", spec: Mapping[str, Any]) -> Any:
             return None
         case {"name": "bertscore"}:
             return cell.config["metrics"]["bertscore"]
-        case {"name": "reward_model"}:
+        case {"name": "reward_model", "member": _}:
             return cell.key(reward_model, **choice(cell, spec))
         case {"name": "policy", "of": model}:
             return key_of(found(cell, model))
