@@ -148,10 +148,13 @@ def test_wins_are_counted_by_source():
 def test_what_is_told_is_of_one_round_and_arms_are_of_all():
     here = transfer(VALUE, {"large": VALUE})
     first = here(FLAT, asked(20, 1), 8, 0).told
-    before = dict(here.arms.pulls)
+    before, won_before = dict(here.arms.pulls), here.arms.wins["large"]
     second = here(FLAT, asked(20, 1), 8, 1).told
     assert first["arms/share/large"] == before["large"] / 20
-    assert second["arms/share/large"] == (here.arms.pulls["large"] - before["large"]) / 20
+    tried = here.arms.pulls["large"] - before["large"]
+    assert second["arms/share/large"] == tried / 20
+    rate = (here.arms.wins["large"] - won_before) / tried
+    assert second["arms/win_rate/large"] == pytest.approx(rate)
     assert sum(here.arms.pulls.values()) == 40
 
 
