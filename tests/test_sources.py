@@ -79,9 +79,10 @@ def test_a_run_that_is_not_there_is_told(tmp_path):
         cell(tmp_path, one("name: policy, of: gone")).key(optimize)
 
 
-def test_some_answers_have_to_be_the_policys_own(tmp_path):
-    here = cell(tmp_path, "feed.transfer.replaced=8")
-    with pytest.raises(ValueError, match=r"replaced=8 of feed\.per_prompt=8 .* own"):
+@pytest.mark.parametrize("wrong", ["replaced=8", "replaced=0", "candidates=3"])
+def test_some_answers_have_to_be_the_policys_own_and_some_not(tmp_path, wrong):
+    here = cell(tmp_path, f"feed.transfer.{wrong}")
+    with pytest.raises(ValueError, match=rf"feed\.transfer\.{wrong}.* own, and some not"):
         feeds.helped(here, None, 2, "cpu")
 
 

@@ -153,10 +153,11 @@ def helped(cell: "Cell", draws: "Sampler", learned: int, device: Any) -> "tuple[
     from ..training.transfer import Transfer
 
     feed, transfer = cell.config["feed"], cell.config["feed"]["transfer"]
-    if not 0 < transfer["replaced"] < feed["per_prompt"]:
+    replaced, candidates = transfer["replaced"], transfer["candidates"]
+    if not 0 < replaced < feed["per_prompt"] or replaced > candidates:
         raise ValueError(
-            f"feed.transfer.replaced={transfer['replaced']} of feed.per_prompt={feed['per_prompt']} "
-            "answers: some have to be the policy's own"
+            f"feed.transfer.replaced={replaced} of feed.per_prompt={feed['per_prompt']} answers, by the "
+            f"best of feed.transfer.candidates={candidates}: some have to be the policy's own, and some not"
         )
     parts, prompts = sizes(cell, learned)
     rounds = math.ceil(cell.config["budget"]["updates"] / (feed["epochs"] * parts))
@@ -170,9 +171,8 @@ def helped(cell: "Cell", draws: "Sampler", learned: int, device: Any) -> "tuple[
         horizon=rounds * prompts,
         null_win_rate=transfer["null_win_rate"],
     )
-    more = {name: transfer[name] for name in ("candidates", "replaced", "measured")}
-    penalty = feed["missing_end_penalty"]
-    return Transfer(draws, rewards, arms, missing_end_penalty=penalty, **more), arms
+    penalty, measured = feed["missing_end_penalty"], transfer["measured"]
+    return Transfer(draws, rewards, arms, candidates, replaced, penalty, measured), arms
 
 
 def demonstrations_against_own(cell: "Cell", algo: Any, words: Any, device: Any) -> "Phases":
