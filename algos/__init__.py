@@ -38,6 +38,7 @@ from .pl_dpo import PLDPO
 from .plackett_luce import PlackettLuce
 from .pointwise import Pointwise
 from .ppo import PPO
+from .ppo_max import PPOMax
 from .ppo_turns import PPOTurns
 from .r_dpo import RDPO
 from .reinforce import REINFORCE
@@ -48,6 +49,7 @@ from .robust_dpo import RobustDPO
 from .rpo import RPO
 from .rrhf import RRHF, RRHFAuthorsCode
 from .rso import RSO
+from .rto import RTO
 from .sft import SFT, SFTSum
 from .simpo import SimPO
 from .slic import SLiC
@@ -105,6 +107,7 @@ ALGORITHMS = {
     "plackett_luce": PlackettLuce,
     "pointwise": Pointwise,
     "ppo": PPO,
+    "ppo_max": PPOMax,
     "ppo_turns": PPOTurns,
     "r_dpo": RDPO,
     "reinforce": REINFORCE,
@@ -118,6 +121,7 @@ ALGORITHMS = {
     "rrhf": RRHF,
     "rrhf_authors_code": RRHFAuthorsCode,
     "rso": RSO,
+    "rto": RTO,
     "sft": SFT,
     "sft_sum": SFTSum,
     "simpo": SimPO,

@@ -280,7 +280,8 @@ class Loss:
         return torch.stack(shares).sum()
 
 
-# -- what it learns from; `needs` are the optional fields that `loss` reads, by name
+# -- what it learns from; `needs` are the optional fields that `loss` reads, by name. An instance whose
+# coefficients are 0 may need less than its class.
 
 
 class FromDemonstrations(ABC):

@@ -96,6 +96,19 @@ def running_mean(
     return mean + (x - mean).sum() / total.clamp(min=1), total
 
 
+def running_moments(
+    mean: Float[Tensor, ""], squares: Float[Tensor, ""], count: Float[Tensor, ""], x: PerResponse
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
+    """(mean, sum of squared distances from it, count) of all numbers so far and x.
+
+    The merge of Chan, Golub and LeVeque, 1983: no large numbers are subtracted.
+    """
+    gap, total = x.mean() - mean, count + x.numel()
+    own = ((x - x.mean()) ** 2).sum()
+    share = x.numel() / total
+    return mean + gap * share, squares + own + gap**2 * count * share, total
+
+
 def same_rank(values: PerResponse, others: PerResponse) -> PerResponse:
     """For each of `others`, that of the values which has its rank."""
     return values.sort().values[others.argsort().argsort()]
@@ -115,6 +128,13 @@ def without_replacement(
 
 
 # -- policy gradients
+
+
+def priced_rewards(
+    rewards: PerResponse, logratios: PerToken, mask: Mask, kl_coef: float
+) -> PerToken:
+    """The reward of a response on its last token, less β k1 of the policy that sampled on each."""
+    return at_last_token(rewards, mask) - kl_coef * k1(logratios)
 
 
 def clipped_surrogate(

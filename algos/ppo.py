@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 
 from .core import Credits, FromRollouts, Loss, Mean, Rollouts
-from .ops import PerToken, at_last_token, clipped_surrogate, clipped_value, gae, k1, masked, whiten
+from .ops import PerToken, clipped_surrogate, clipped_value, gae, masked, priced_rewards, whiten
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class PPO(FromRollouts, Credits):
     def credit(self, rollouts: Rollouts, state: None, generator: torch.Generator):
         mask = rollouts.responses.mask
         values = masked(rollouts.critic.old_values, mask)
-        kl = k1(rollouts.token_old_logps - rollouts.responses.token_ref_logps)
-        rewards = at_last_token(rollouts.rewards, mask) - self.kl_coef * kl
+        logratios = rollouts.token_old_logps - rollouts.responses.token_ref_logps
+        rewards = priced_rewards(rollouts.rewards, logratios, mask, self.kl_coef)
         discounts = torch.full_like(values, self.gamma)
         advantages = gae(rewards, values, mask, discounts, self.lam)
         return Credit(whiten(advantages, mask), returns=advantages + values), state

@@ -38,7 +38,7 @@ def responses(at_reference: bool = False, win_rate: float = 0.5) -> Responses:
         mask=mask(),
         token_ref_logps=ref,
         token_ref_kl=(torch.zeros(B, T) if at_reference else torch.rand(B, T)).requires_grad_(),
-        token_entropy=torch.rand(B, T),
+        token_entropy=torch.rand(B, T).requires_grad_(),
         token_collision=-torch.rand(B, T),
         token_contrast=torch.randn(B, T),
         reward=torch.randn(B),

@@ -35,6 +35,7 @@ from algos import (
     REINFORCEPP,
     RLOO,
     RPO,
+    RTO,
     SFT,
     TDPO1,
     TDPO2,
@@ -508,6 +509,29 @@ def test_ppo_leads_to_the_promised_optimum():
     policy = follow(algo, REF, rollouts_at).softmax(-1)
     close(policy, OPTIMUM, atol=1e-3)
     close(policy, GOLDEN, atol=1e-3)
+
+
+TEACHER = tensor([0.4, 0.1, 0.3, 0.2], dtype=torch.float64).log()
+RTO_GOLDEN = tensor([0.416851, 0.180502, 0.255268, 0.147379], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("beta1", "golden"), [(0.05, RTO_GOLDEN), (0.1, TEACHER.exp())], ids=["half", "whole"]
+)
+def test_rto_without_a_reward_of_its_own_leads_to_its_teacher(beta1, golden):
+    """β₃ = 0: π ∝ π_ref (π_dpo / π_ref)^(β₁ / β₂), which at β₁ = β₂ is the teacher."""
+    algo, reward = RTO(beta1=beta1, beta2=0.1, beta3=0.0), beta1 * (TEACHER - REF)
+
+    def rollouts_at(logits):
+        logp, rows = logits.detach().log_softmax(-1), arms_sampled(logits, 400)
+        worth = (logp.exp() * (reward - algo.beta2 * (logp - REF))).sum().expand(len(rows), 1)
+        critic = Critic(values=worth, old_values=worth)
+        told = (TEACHER - REF)[rows, None]
+        return arms_at(logits, rows, critic=critic, token_rewards=told)
+
+    policy = follow(algo, REF, rollouts_at).softmax(-1)
+    close(policy, (REF + reward / algo.beta2).softmax(-1), atol=1e-3)
+    close(policy, golden, atol=1e-3)
 
 
 STEADY = {"steps": 120, "lr": 10.0, "decay": 1.0}

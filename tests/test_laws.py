@@ -44,7 +44,21 @@ from algos.core import (
 )
 from tests.samples import B, batch, credited, value
 
-every = pytest.mark.parametrize("algo", [cls() for cls in ALGORITHMS.values()], ids=ALGORITHMS)
+
+def all_on(cls):
+    """With every knob turned on that is off at 0."""
+    off = [f.name for f in dataclasses.fields(cls) if f.default == 0]
+    return cls(**dict.fromkeys(off, 0.3))
+
+
+DEFAULTS = {name: cls() for name, cls in ALGORITHMS.items()}
+COSTLIER = {  # those that need more then
+    f"{name}, all on": all_on(cls)
+    for name, cls in ALGORITHMS.items()
+    if all_on(cls).needs != cls().needs
+}
+EVERY = DEFAULTS | COSTLIER
+every = pytest.mark.parametrize("algo", EVERY.values(), ids=EVERY)
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +109,7 @@ def value_and_gradients(algo, data):
 # -- what an algorithm is
 
 
-@every
+@pytest.mark.parametrize("algo", DEFAULTS.values(), ids=DEFAULTS)
 def test_is_frozen_numbers_with_defaults(algo):
     with pytest.raises(dataclasses.FrozenInstanceError):
         algo.anything = 1
@@ -152,12 +166,18 @@ def test_what_only_credit_needs_is_not_scored_with_gradient(algo):
 
 
 @pytest.mark.parametrize(
-    ("cls", "need"), [(cls, need) for cls in ALGORITHMS.values() for need in sorted(cls.needs)]
+    ("algo", "need"), [(algo, need) for algo in EVERY.values() for need in sorted(algo.needs)]
 )
-def test_loss_says_what_is_missing(cls, need):
-    bare = without({need}, credited(cls(), batch(cls())))
+def test_loss_says_what_is_missing(algo, need):
+    bare = without({need}, credited(algo, batch(algo)))
     with pytest.raises(LookupError, match=need):
-        cls().loss(bare)
+        algo.loss(bare)
+
+
+@pytest.mark.parametrize("cls", ALGORITHMS.values())
+def test_a_class_tells_all_that_it_may_need(cls):
+    """One whose coefficients are 0 may need less."""
+    assert cls().needs <= all_on(cls).needs == cls.needs
 
 
 @pytest.mark.parametrize(
@@ -418,18 +438,19 @@ KNOBS = [(cls, knob.name) for cls in ALGORITHMS.values() for knob in dataclasses
 
 @pytest.mark.parametrize(("cls", "knob"), KNOBS, ids=[f"{c.__name__}.{k}" for c, k in KNOBS])
 def test_every_knob_turns_something(cls, knob):
+    """By itself, or where what it turns is on."""
     data, default = batch(cls()), getattr(cls(), knob)
     # Off, unbounded, or neither: a hinge may need the larger, a narrow clip one far larger, and at a
     # fifth of its limit DAPO's price of length begins at the first token.
     near = (default * 0.2, default * 10, default * 1000)
     others = {0.0: (0.3,), math.inf: (0.01,)}.get(default, near)
-    before = value_and_gradients(cls(), data)[1]
     assert any(
         not torch.equal(a, b)
+        for algo in (cls(), all_on(cls))
         for x in others
         for a, b in zip(
-            before,
-            value_and_gradients(dataclasses.replace(cls(), **{knob: x}), data)[1],
+            value_and_gradients(algo, data)[1],
+            value_and_gradients(dataclasses.replace(algo, **{knob: x}), data)[1],
             strict=True,
         )
     )

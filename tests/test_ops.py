@@ -18,7 +18,9 @@ from algos.ops import (
     k3,
     leave_one_out,
     masked_mean,
+    priced_rewards,
     running_mean,
+    running_moments,
     same_rank,
     suffix_sum,
     whiten,
@@ -132,6 +134,25 @@ def test_a_running_mean_is_that_of_everything_together():
     assert count == 11
     nothing = tensor(0.0)
     assert_close(running_mean(nothing, nothing, torch.zeros(0)), (nothing, nothing))
+
+
+def test_running_moments_are_those_of_everything_together():
+    parts = torch.randn(3) + 1e4, torch.randn(1) + 5, torch.randn(7)
+    state = (tensor(0.0),) * 3
+    for i, part in enumerate(parts):
+        state = running_moments(*state, part)
+        everything = torch.cat(parts[: i + 1]).double()
+        squares = everything.var(correction=0) * everything.numel()
+        assert_close(state[0].double(), everything.mean(), rtol=1e-6, atol=1e-6)
+        assert_close(state[1].double(), squares, rtol=1e-3 if i == 0 else 1e-6, atol=0)
+    assert state[2] == 11
+
+
+def test_rewards_fall_on_the_last_token_and_kl_on_each():
+    # β = 0.2: 3 − 0.2 · 1 behind −0.2 · ½, and a gap
+    mask = tensor([[YES, NO, YES]])
+    got = priced_rewards(tensor([3.0]), tensor([[0.5, 0.0, 1.0]]), mask, kl_coef=0.2)
+    assert_close(got[mask], tensor([-0.1, 2.8]))
 
 
 def test_same_rank():

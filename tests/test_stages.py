@@ -319,6 +319,7 @@ def test_token_rewards_are_of_the_very_answers_that_were_evaluated(made):
         ("aot", 0.01),
         ("simpo", 1.0),
         ("ppo", 0.05),
+        ("rto", 0.01),
         ("sppo", 1e-3),
     ],
 )

@@ -35,14 +35,15 @@ def inputs(cell: "Cell") -> dict[str, Any]:
 
 
 def beta_of(algo: Mapping[str, Any]) -> float:
-    """The loss's price of leaving the reference: `beta`, of IPO `tau`, of PPO `kl_coef`, of SPPO 1/η; 1
-    where it has none."""
+    """The loss's price of leaving the reference: `beta`, of IPO `tau`, of PPO `kl_coef`, of RTO
+    `beta2`, of SPPO 1/η; 1 where it has none."""
     from hydra.utils import instantiate
 
     loss = instantiate(algo)
     if "token_ref_logps" not in loss.needs | getattr(loss, "credit_needs", frozenset()):
         return 1.0
-    price = next((getattr(loss, x) for x in ("beta", "tau", "kl_coef") if hasattr(loss, x)), None)
+    names = ("beta", "tau", "kl_coef", "beta2")
+    price = next((getattr(loss, x) for x in names if hasattr(loss, x)), None)
     return 1 / loss.eta if price is None and hasattr(loss, "eta") else float(price or 1.0)
 
 
