@@ -204,6 +204,7 @@ def policy_record(cell: Cell, run_id: str) -> Record:
             "cell": time.perf_counter() - start,
         },
         peak_memory_mb={"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024},
+        notes=notes.get("alarms", []),
     )
 
 

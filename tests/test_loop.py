@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from torch.testing import assert_close
 
-from algos import DPO, PPO, SFT
+from algos import DPO, PPO, SFT, PPOMax
 from algos.core import Credits, FromRollouts, Loss, Mean
 from bench.models.build import with_value_head
 from bench.models.sampling import Decoding
@@ -25,7 +25,7 @@ from bench.training.choice import BestAndWorst
 from bench.training.feeds import PairRows, Shuffled, demonstrations
 from bench.training.loop import Following, Optimization, TrainingError, Turn, lr_of, train
 from bench.training.online import Online
-from bench.training.phases import Phases, Sampler, cut
+from bench.training.phases import Phases, Sampler, after, cut
 from bench.training.progress import Bar
 from tests import tiny
 
@@ -67,6 +67,9 @@ def rollouts(
     return Phases(collect, parts, epochs, seed)
 
 
+PLAIN = [([5, 6], [7, 8, WORDS.eos_token_id]), ([9], [8, WORDS.eos_token_id])]
+
+
 def pairs(seed: int) -> Shuffled:
     data = PairRows(tiny.rows(10, 1), tiny.rows(10, 2), [1.0] * 10, [0.0] * 10)
     return Shuffled(lambda some: data.batch(some, tiny.PAD, "cpu"), 10, 4, seed)
@@ -106,6 +109,7 @@ CASES = {
     "dpo": (DPO(), pairs),
     "ppo": (PPO(), lambda seed: rollouts(seed=seed)),
     "moving": (Above(), lambda seed: rollouts(Above(), seed=seed)),
+    "ppo_max": (PPOMax(), lambda seed: rollouts(PPOMax(), seed=seed, plain=PLAIN)),
 }
 
 
@@ -518,3 +522,53 @@ def test_sizes_that_do_not_divide_are_an_error_that_names_the_settings(sizes):
     with pytest.raises(ValueError, match=r"feed\.rollouts=.*budget\.responses=.*feed\.per_prompt"):
         cut(*sizes)
     assert cut(8, 4, 2) == (2, 4)
+
+
+# -- before the policy learns, and what is said meanwhile
+
+
+def test_a_critic_that_learns_alone_leaves_the_policy_to_the_bit(tmp_path):
+    models = participants(PPOMax())
+    before = {key: x.clone() for key, x in bits(models).items()}
+    decaying = replace(OPTIMIZATION, weight_decay=0.1)
+    feed = rollouts(PPOMax(), plain=PLAIN)
+    _, done = run(PPOMax(), feed, tmp_path, models, optimization=decaying, only={"value"})
+    same_bits = {key: torch.equal(x, before[key]) for key, x in bits(models).items()}
+    assert all(same for key, same in same_bits.items() if key.startswith("policy"))
+    assert not any(same for key, same in same_bits.items() if key.startswith("critic"))
+    assert [row["loss"] for row in done.log] == [row["loss/value"] for row in done.log]
+
+
+def test_what_credit_remembers_is_handed_on(tmp_path):
+    algo, feed = PPOMax(), rollouts(PPOMax(), plain=PLAIN)
+    _, first = run(algo, feed, tmp_path / "first", updates=4)
+    assert first.state.count == 8  # one phase
+    _, second = run(algo, after(feed, 4), tmp_path / "second", updates=8, state=first.state)
+    assert second.state.count == 24
+
+
+def test_a_feed_goes_on_behind_the_phases_that_were_begun():
+    models, feed = policies(), rollouts()
+    assert feed.updates_a_phase == 4
+    wanted = feed(8, models)
+    later = after(feed, 5)
+    assert later(0, models).batch.tokens.ids.equal(wanted.batch.tokens.ids)
+    assert later(0, models).rows.equal(wanted.rows)
+    assert after(feed, 4).first == 1
+
+
+def drifting(update: int, models: Models) -> Turn:
+    """Measures of a policy that leaves its reference."""
+    measured = {"length": 8.0, "reference_perplexity": 1.2 + update, "kl": 2.0 * update}
+    turn = pairs(0)(update, models)
+    return replace(turn, measured={f"rollout/{name}": x for name, x in measured.items()})
+
+
+def test_an_alarm_is_told_once_even_to_a_run_that_was_killed(tmp_path):
+    said = []
+    how = {"say": said.append, "checkpoint_every": 0.0}
+    with pytest.raises(Killed):
+        run(DPO(), until(5, drifting), tmp_path, **how)
+    run(DPO(), drifting, tmp_path, **how)
+    (line,) = said
+    assert line.startswith("dpo: drift from update 2: ")

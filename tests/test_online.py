@@ -1,16 +1,18 @@
 """Samples as whatever an algorithm learns from: pairs, rankings, labels, demonstrations, rollouts."""
 
 import math
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 import torch
 from torch.testing import assert_close
 
-from algos import DPO, KTO, NCA, PPO, SFT, SimPO, SLiC
+from algos import DPO, KTO, NCA, PPO, RTO, SFT, PPOMax, SimPO, SLiC
 from algos.core import FromRollouts, Loss, Mean
 from bench.models.sampling import Decoding
+from bench.models.scoring import reference_logps
 from bench.models.tokens import bpe, prompt_ids, response_ids
 from bench.tasks.example import Example
 from bench.training.batches import Models
@@ -212,6 +214,36 @@ def test_baselines_are_the_rewards_of_greedy_answers():
     assert batch.extra["baselines"].tolist() == [x for x in paid for _ in range(4)]
     plain, _ = online(PPO(), length)(0, them)
     assert not plain.extra
+
+
+def test_a_teacher_tells_rewards_of_tokens():
+    them, teacher = models(), tiny.llama(2, len(WORDS))
+    batch, said = online(RTO(), teacher=teacher)(0, them)
+    taught, known = (reference_logps(m, batch.tokens, 8) for m in (teacher, them.reference))
+    wanted = torch.where(batch.tokens.mask, taught - known, 0.0)
+    assert_close(batch.extra["token_rewards"], wanted)
+    assert said["rollout/token_rewards"] == pytest.approx(wanted.sum(-1).mean().item())
+    some, with_critic = torch.tensor([4, 1]), replace(batch, old_values=0 * wanted)
+    scored = with_critic.score(RTO().needs | RTO().credit_needs, them, some, False)
+    assert_close(scored.token_rewards, wanted[some])
+
+
+def test_plain_text_comes_beside_samples_in_turn():
+    them = models()
+    plain = [([i], [i + 1, WORDS.eos_token_id]) for i in range(5, 10)]
+    batch, _ = online(PPOMax(), plain=plain)(0, them)
+    again, _ = online(PPOMax(), plain=plain)(1, them)
+    texts = rows(batch.pretrain)
+    assert len(texts) == len(batch) == 12
+    came = Counter(str(x) for x in [*texts, *rows(again.pretrain)])
+    assert came.keys() == {str(x) for x in plain}
+    assert sorted(came.values()) == [4, 5, 5, 5, 5]  # 24 of 5 texts
+    some = torch.tensor([2, 7])
+    scored = batch.score(PPOMax().needs - {"critic"}, them, some, True).pretrain
+    assert_close(scored.token_logps, reference_logps(them.policy, batch.pretrain[some], 8))
+    assert batch.cost(some) == sum(len(p) + len(r) for i in some for p, r in
+                                   (rows(batch.tokens)[i], texts[i]))  # fmt: skip
+    assert (batch.responses_a_row, online(PPO())(0, them)[0].responses_a_row) == (2, 1)
 
 
 def test_what_is_learned_from_of_each_prompt():

@@ -2,15 +2,20 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from torch import tensor
 from torch.testing import assert_close
 
 from algos import PPO, PPOMax
 from algos.core import Critic, Responses, Rollouts
 from algos.ppo_max import Credit
+from bench.names import config_folder
+from bench.tune import resolved
 from tests.samples import batch, credited, value
 
 OFF = {
@@ -236,3 +241,63 @@ def test_the_critic_learns_alone():
     assert data.critic.values.grad.any()
     for x in (data.responses.token_logps, data.responses.token_entropy, data.pretrain.token_logps):
         assert x.grad is None
+
+
+# -- the study of its tricks
+
+CELLS = {path.stem for path in (config_folder() / "experiment/ppo_max").glob("*.yaml")}
+
+
+def settings(cell: str) -> dict[str, Any]:
+    """Everything that a cell of the study sets, `a.b` by `a.b`."""
+
+    def flat(x: Any, path: str = "") -> dict[str, Any]:
+        if not isinstance(x, dict):
+            return {path: x}
+        return {k: v for key, y in x.items() for k, v in flat(y, f"{path}.{key}").items()}
+
+    config = resolved(["algo=ppo_max", f"+experiment/ppo_max={cell}"], config_folder())
+    assert isinstance(instantiate(config["algo"]), PPOMax)
+    assert config["name"] == {"all": "ppo_max"}.get(cell, f"ppo_max_{cell}")
+    shown = {name: config[name] for name in ("algo", "feed", "model")}
+    found = flat(shown)
+    return found | {".feed.policy": found.get(".feed.policy", "sft"),
+                    ".feed.critic": found.get(".feed.critic", "reward_model")}  # fmt: skip
+
+
+def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    assert before.keys() == after.keys()
+    return {name: x for name, x in after.items() if x != before[name]}
+
+
+def test_the_study_turns_one_trick_at_a_time():
+    """Alone a trick is what it is in PPO-max, and PPO-max without it is what PPO is without any."""
+    none, everything = settings("none"), settings("all")
+    whole = changes(none, everything)
+    only = {x.removeprefix("only_") for x in CELLS if x.startswith("only_")}
+    without = {x.removeprefix("without_") for x in CELLS if x.startswith("without_")}
+    assert {"none", "all"} | {f"only_{x}" for x in only} | {
+        f"without_{x}" for x in without
+    } == CELLS
+    alone = {x: changes(none, settings(f"only_{x}")) for x in only}
+    assert all(alone.values())
+    together: dict[str, Any] = {}
+    for trick in without - {"sft"}:
+        assert alone[trick].items() <= whole.items()
+        back = changes(everything, settings(f"without_{trick}"))
+        assert back == {name: none[name] for name in alone[trick]}
+        assert not together.keys() & alone[trick].keys()
+        together |= alone[trick]
+    assert together == whole
+    assert changes(everything, settings("without_sft")) == {".feed.policy": "base"}
+    # What PPO-max leaves out stands alone.
+    assert only - without == {"entropy", "reward_scaling", "advantage_norm"}
+
+
+def test_the_study_runs_every_cell():
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        words = ["experiment=ppo_max_ablation"]
+        config = compose("run", overrides=words, return_hydra_config=True)
+    swept = config.hydra.sweeper.params
+    assert set(swept["+experiment/ppo_max"].split(",")) == CELLS
+    assert swept["algo"] == "ppo_max"

@@ -16,7 +16,7 @@ from bench.models.build import load_policy
 from bench.models.tokens import load_tokenizer, prompt_ids, response_ids
 from bench.names import Unknown, config_folder
 from bench.reports import record as records
-from bench.run import TABULAR, identity, run
+from bench.run import TABULAR, identity, policy_record, run
 from bench.stages import (
     candidates,
     contrast,
@@ -31,6 +31,7 @@ from bench.stages import (
     reward_report,
     samples,
     sft,
+    teacher,
     token_rewards,
     tokenizer,
 )
@@ -38,6 +39,7 @@ from bench.stages.cell import Cell
 from bench.stages.decoding import decoding_key, decoding_of
 from bench.store import Store, content_hash
 from bench.tasks.example import DataError
+from bench.training import alarms
 from bench.training.loop import Following
 from bench.training.phases import Phases
 from bench.tune import resolved
@@ -47,6 +49,8 @@ from tests.test_records import record
 
 WORDS = ["algo=ppo", *SMALL, "budget.updates=2", "model.optimization.lr=3e-4"]
 CONTRAST = "+feed.contrast={_target_: algos.DPO, beta: 0.1}"  # as a recipe of TIS-DPO has it
+TEACHER = "+feed.token_reward={_target_: algos.DPO, beta: 0.1}"  # as one of RTO has it
+TAUGHT = [CONTRAST, TEACHER]
 STAGES = [  # in the order in which they are made
     (tokenizer, {}),
     (lengths, {}),
@@ -56,6 +60,7 @@ STAGES = [  # in the order in which they are made
     (reward_model, {"by": "dataset", "part": "train"}),
     (reference_scores, {"by": "dataset", "part": "train"}),
     (contrast, {"by": "dataset"}),
+    (teacher, {"by": "dataset"}),
     (reward_report, {}),
     (optimize, {}),
     (candidates, {}),
@@ -66,6 +71,7 @@ STAGES = [  # in the order in which they are made
 ]
 MORE = {  # what a stage needs said besides
     "contrast": [CONTRAST],
+    "teacher": [TEACHER],
     "disagreement": ["feedback=ensemble", "feedback.ensemble.members=3"],
 }
 each_stage = pytest.mark.parametrize(
@@ -94,7 +100,7 @@ def test_every_stage_is_here():
 @each_stage
 def test_a_new_version_makes_new_artifacts_downstream(tmp_path, monkeypatch, stage, choice):
     def keys() -> list[str]:
-        now = cell(tmp_path, CONTRAST)
+        now = cell(tmp_path, *TAUGHT)
         return [now.key(s, **c) for s, c in STAGES]
 
     before = keys()
@@ -109,12 +115,12 @@ def test_a_new_version_makes_new_artifacts_downstream(tmp_path, monkeypatch, sta
 
 @each_stage
 def test_other_data_make_other_artifacts(tmp_path, stage, choice):
-    there, elsewhere = cell(tmp_path, CONTRAST), cell(tmp_path, CONTRAST, "task.load.seed=1")
+    there, elsewhere = cell(tmp_path, *TAUGHT), cell(tmp_path, *TAUGHT, "task.load.seed=1")
     assert there.key(stage, **choice) != elsewhere.key(stage, **choice)
 
 
 def test_what_an_artifact_does_not_read_leaves_its_key_alone(tmp_path):
-    a, b = (cell(tmp_path, CONTRAST, *words) for words in ([], ["algo.kl_coef=0.2", "seed=3"]))
+    a, b = (cell(tmp_path, *TAUGHT, *words) for words in ([], ["algo.kl_coef=0.2", "seed=3"]))
     for stage, choice in STAGES[:7]:
         assert a.key(stage, **choice) == b.key(stage, **choice)
     assert a.key(optimize) != b.key(optimize)
@@ -190,6 +196,11 @@ def test_a_model_of_your_own_sets_the_context(tmp_path, made):
         (["algo=kto", "+feed.density_ratio={low: 0.5, high: 10}"], "no use for feed.density_ratio"),
         (["algo=dpo", "+feed.control={good: a, bad: b}"], "no use for feed.control"),
         (["algo=csft", "reference=moving"], "does not know"),
+        (["algo=rto", "~feed.token_reward"], "say how that learns"),
+        (["algo=rto", "feed.token_reward={_target_: algos.KTO}"], "a loss of pairs"),
+        (["algo=rto", "reference=moving"], "set reference=sft, not moving"),
+        (["algo=ppo", TEACHER], "no use for feed.token_reward"),
+        (["algo=dpo", "+feed.critic_updates=2"], "no use for feed.critic_updates"),
         (["algo=csft", "reference=previous"], "does not know"),
         (["algo=xpo", "feed=online"], "feed=reference_mix"),
         (["algo=ppo_turns", "~feed.turn_discount"], "say by how much"),
@@ -224,6 +235,81 @@ def test_the_budget_counts_the_models_that_tell_how_good_a_token_is(made):
     assert tis.notes(optimize)["tokens"] == own + others
 
 
+def test_the_budget_counts_the_teacher_of_token_rewards(made):
+    words = ["algo=rto", *SMALL, "budget.updates=2"]
+    rto = Cell(resolved(words, config_folder()), made.store)
+    own = pd.read_parquet(rto.make(optimize) / "log.parquet")["tokens"].sum()
+    others, found = rto.notes(teacher, by="dataset"), rto.notes(optimize)
+    assert others["tokens"] > 0
+    assert found["tokens"] == own + others["tokens"]
+    assert found["flops"] > others["flops"] > 0
+
+
+def test_a_critic_that_learns_before_is_counted_and_logged_apart(made):
+    ahead = Cell(resolved([*WORDS, "+feed.critic_updates=3"], config_folder()), made.store)
+    log = pd.read_parquet(ahead.make(optimize) / "log.parquet")
+    assert log["stage"].tolist() == ["ppo: critic"] * 3 + ["ppo"] * 2
+    assert log["step"].tolist() == [1, 2, 3, 1, 2]
+    assert log["seconds"].is_monotonic_increasing
+    found = ahead.notes(optimize)
+    assert found["updates"] == 2
+    assert found["tokens"] == log["tokens"].sum()
+    policy, critic = (
+        sum(x.numel() for x in model.parameters())
+        for model in (load_policy(made.make(sft)), optimize.first_critic(ahead, None))
+    )
+    first, then = log["tokens"][:3].sum(), log["tokens"][3:].sum()
+    learned = 6 * (policy + critic) * then + (6 * critic + 2 * policy) * first
+    assert found["flops"] == pytest.approx(learned)
+
+
+def test_what_a_feed_says_as_ever_leaves_its_key_alone(made):
+    def key(*words: str) -> str:
+        return Cell(resolved([*WORDS, *words], config_folder()), made.store).key(optimize)
+
+    said = ["+feed.critic_updates=0", "+feed.critic=reward_model", "+feed.policy=sft"]
+    assert key(*said) == key()
+    others = ["+feed.critic_updates=1", "+feed.critic=sft", "+feed.policy=base"]
+    assert len({key(), *(key(x) for x in others)}) == 4
+
+
+def test_policy_and_critic_start_where_the_feed_says(made):
+    words = load_tokenizer(made.make(tokenizer))
+    tuned = load_policy(made.make(sft))
+
+    def start(of, word: str, *what) -> dict[str, torch.Tensor]:
+        there = Cell(resolved([*WORDS, f"+feed.{word}"], config_folder()), made.store)
+        return of(there, *what).state_dict()
+
+    def same(one, other) -> bool:
+        return all(torch.equal(x, other[name]) for name, x in one.items())
+
+    raw = sft.untrained(made, words)
+    assert same(start(optimize.first_policy, "policy=base", words), raw.state_dict())
+    assert same(start(optimize.first_policy, "policy=sft", words), tuned.state_dict())
+    assert not same(raw.state_dict(), tuned.state_dict())
+    critics = {x: start(optimize.first_critic, f"critic={x}", raw) for x in ("sft", "reward_model")}
+    body = {f"model.{name}": x for name, x in raw.base_model.state_dict().items()}
+    assert same(body, critics["sft"])  # of what is handed in as the SFT model
+    assert not same(body, critics["reward_model"])
+    for critic in critics.values():
+        assert not any(critic[name].any() for name in critic.keys() - body)
+    for of, word in [(optimize.first_policy, "policy"), (optimize.first_critic, "critic")]:
+        with pytest.raises(LookupError, match=rf"feed\.{word}='other': one of "):
+            start(of, f"{word}=other", None)
+
+
+def test_an_alarm_is_in_the_record(made, tmp_path, monkeypatch):
+    assert made.notes(optimize)["alarms"] == []
+    monkeypatch.setattr(alarms, "rises_sharply", lambda phases: True)
+    monkeypatch.setattr(alarms, "UNLIKELIER", 0.0)
+    words = [*WORDS, "seed=5", f"runs={tmp_path}"]
+    alarmed = Cell(resolved(words, config_folder()), made.store)
+    (line,) = policy_record(alarmed, "ppo-alarmed").notes
+    assert line.startswith("drift from update 1: ")
+    assert alarmed.notes(optimize)["alarms"] == [line]
+
+
 # Where behaviour changes, give the stage's VERSION a new number and pin what it makes now.
 PINNED = {
     "tokenizer": (1, 168),
@@ -234,6 +320,7 @@ PINNED = {
     "reward_model": (2, 0.05588973269210522),
     "reference_scores": (1, -4720.0458984375),
     "contrast": (1, 5.8085103034973145),
+    "teacher": (1, 0.6935703754425049),
     "reward_report": (1, 1.1414244671662648),
     "optimize": (2, 0.06679292768239975),
     "candidates": (1, 34.0546875),
@@ -252,7 +339,7 @@ def summary(made: Cell, stage, choice) -> float:
             return made.notes(stage)["vocabulary"]
         case "lengths":
             return sum(map(len, json.loads((folder / "kept.json").read_text()).values()))
-        case "sft" | "optimize":
+        case "sft" | "optimize" | "teacher":
             return float(pd.read_parquet(folder / "log.parquet")["loss"].iloc[-1])
         case "reward_model":
             return made.notes(stage, **choice)["scale"]

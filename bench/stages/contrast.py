@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import labels, reference_scores, sft, tokenizer
+from . import labels, reference_scores, teacher, tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,17 +20,7 @@ VERSION = 1
 
 
 def inputs(cell: "Cell", by: str) -> dict[str, Any]:
-    config = cell.config
-    return {
-        "sft": cell.key(sft),
-        "labels": cell.key(labels, by=by, part="train"),
-        "reference_scores": cell.key(reference_scores, by=by, part="train"),
-        "algo": config["feed"]["contrast"],
-        "updates": config["budget"]["updates"],
-        "responses": config["budget"]["responses"],
-        "optimization": config["model"]["optimization"],
-        "seed": config["seed"],
-    }
+    return teacher.learning(cell, by, cell.config["feed"]["contrast"])
 
 
 def build(cell: "Cell", folder: Path, checkpoints: Path, by: str) -> dict[str, Any]:
@@ -63,37 +53,15 @@ def scores(
 ) -> "tuple[dict[str, Tensor], dict[str, float]]":
     """log π of every response token of the pairs, by a model that has learned from `taught`; and what
     learning took."""
-    from accelerate import Accelerator
-    from hydra.utils import instantiate
+    from ..training.loop import spent
 
-    from ..models.build import load_policy, parameters
-    from ..training.batches import Models
-    from ..training.feeds import compared
-    from ..training.loop import Optimization, train
-
-    spec, micro = inputs(cell, by), cell.config["model"]["micro_batch"]
-    algo, accelerator = instantiate(spec["algo"]), Accelerator()
-    policy = accelerator.prepare_model(load_policy(cell.make(sft)))
-    checkpoints.mkdir(exist_ok=True)
     name = f"contrast ({by}, {checkpoints.name})"
-    with cell.display.stage(name, spec["updates"]) as bar:
-        log = train(
-            algo,
-            compared(algo, taught, spec["responses"], spec["seed"], pad_id, accelerator.device),
-            Models(policy=policy),
-            Optimization(**spec["optimization"]),
-            updates=spec["updates"],
-            seed=spec["seed"],
-            micro=micro,
-            accelerator=accelerator,
-            checkpoints=checkpoints,
-            bar=bar,
-            stage=name,
-        ).log
+    checkpoints.mkdir(exist_ok=True)
+    policy, run = teacher.taught(cell, inputs(cell, by), taught, pad_id, checkpoints, name)
+    micro = cell.config["model"]["micro_batch"]
     with cell.display.stage(f"{name}: scores", 2 * len(pairs)) as bar:
         found = {
             side: reference_scores.logps(policy, getattr(pairs, side), pad_id, micro, bar)
             for side in ("chosen", "rejected")
         }
-    tokens = sum(row["tokens"] for row in log)
-    return found, {"tokens": tokens, "flops": 6.0 * parameters(policy) * tokens}
+    return found, spent(run, [policy])

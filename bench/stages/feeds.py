@@ -12,7 +12,17 @@ from ..feedback import bertscore, gold, rouge
 from ..feedback.answer import Answer
 from ..stats.density_ratio import density_ratio
 from ..tasks.example import DataError, Example
-from . import contrast, ensemble, labels, reference_scores, reward_model, samples, sft, sources
+from . import (
+    contrast,
+    ensemble,
+    labels,
+    reference_scores,
+    reward_model,
+    samples,
+    sft,
+    sources,
+    teacher,
+)
 from .decoding import found as model_of
 
 if TYPE_CHECKING:
@@ -39,6 +49,8 @@ def inputs(cell: "Cell") -> dict[str, Any]:
             found["reward_model"] = ensemble.identity(cell)
         if "transfer" in feed:
             found["sources"] = sources.identity(cell)
+        if "token_reward" in feed:
+            found["teacher"] = cell.key(teacher, by=by)
     return found
 
 
@@ -114,7 +126,9 @@ def online(cell: "Cell", algo: Any, words: Any, device: Any) -> "Phases":
 
     from algos.core import FromRollouts
 
+    from ..models.build import load_policy
     from ..training.choice import BestAndWorst
+    from ..training.feeds import encode
     from ..training.online import Online, learned_from
 
     feed = cell.config["feed"]
@@ -126,6 +140,12 @@ def online(cell: "Cell", algo: Any, words: Any, device: Any) -> "Phases":
     arms = None
     if "transfer" in feed:
         draws, arms = helped(cell, draws, learned, device)
+    tells, plain = None, []
+    if "token_reward" in feed:
+        tells = load_policy(cell.make(teacher, by=labels.labeller(cell))).to(device)
+    if "pretrain" in algo.needs:
+        shown = demonstrated(cell)
+        plain = encode(words, [(x.prompt, x.demonstration) for x in shown])
 
     def collect(prompts: int) -> Any:
         return Online(
@@ -140,6 +160,8 @@ def online(cell: "Cell", algo: Any, words: Any, device: Any) -> "Phases":
             temperature=feed.get("temperature", 1.0),
             missing_end_penalty=feed["missing_end_penalty"],
             turn_discount=feed.get("turn_discount"),
+            teacher=tells,
+            plain=plain,
         )
 
     return phases(cell, collect, learned, arms)
@@ -157,7 +179,7 @@ def helped(cell: "Cell", draws: "Sampler", learned: int, device: Any) -> "tuple[
     if not 0 < replaced < feed["per_prompt"] or replaced > candidates:
         raise ValueError(
             f"feed.transfer.replaced={replaced} of feed.per_prompt={feed['per_prompt']} answers, by the "
-            f"best of feed.transfer.candidates={candidates}: some have to be the policy's own, and some not"
+            f"best of feed.transfer.candidates={candidates}: some are the policy's own, and some not"
         )
     parts, prompts = sizes(cell, learned)
     rounds = math.ceil(cell.config["budget"]["updates"] / (feed["epochs"] * parts))
@@ -186,11 +208,17 @@ def demonstrations_against_own(cell: "Cell", algo: Any, words: Any, device: Any)
         raise ValueError(
             f"{type(algo).__name__} does not learn from pairs, as feed={name} makes them"
         )
-    shown = [x for x in cell.examples("train") if x.demonstration]
-    if not shown:
-        raise DataError(f"task {cell.task.name} has no demonstrations to set against samples")
-    draws = sampler(cell, words, shown)
+    draws = sampler(cell, words, demonstrated(cell))
     return phases(cell, lambda prompts: DemonstrationsAgainstOwn(draws, prompts, device), 2)
+
+
+def demonstrated(cell: "Cell") -> list[Example]:
+    """The training rows that show an answer."""
+    if not (shown := [x for x in cell.examples("train") if x.demonstration]):
+        raise DataError(
+            f"task {cell.task.name} has no demonstrations, from which {cell.config['name']} learns, too"
+        )
+    return shown
 
 
 def sampler(cell: "Cell", words: Any, prompts: Sequence[Example], rewards: Any = None) -> "Sampler":

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,14 +10,22 @@ import numpy as np
 
 from ..feedback import gold
 from ..feedback.answer import answers_of
-from . import contrast, ensemble, feeds, labels, reward_model, sft, tokenizer
+from ..training.alarms import alarms
+from . import contrast, ensemble, feeds, labels, reward_model, sft, teacher, tokenizer
 
 if TYPE_CHECKING:
     from ..training.batches import Models
+    from ..training.loop import Trained
     from .cell import Cell
 
 VERSION = 2
 POINTS = 8  # validations in a run
+PLAIN = {
+    "policy": "sft",
+    "critic": "reward_model",
+    "critic_updates": 0,
+}  # as where a feed is silent
+TAUGHT = {"contrast": contrast, "teacher": teacher}  # whose models learn for this one
 
 
 def inputs(cell: "Cell") -> dict[str, Any]:
@@ -24,7 +33,7 @@ def inputs(cell: "Cell") -> dict[str, Any]:
     found = {
         "sft": cell.key(sft),
         "algo": config["algo"],
-        "feed": config["feed"],
+        "feed": {k: x for k, x in config["feed"].items() if (k, x) not in PLAIN.items()},
         "reference": config["reference"],
         "updates": config["budget"]["updates"],
         "responses": config["budget"]["responses"],
@@ -48,7 +57,8 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     from ..models.control import controlled
     from ..models.tokens import load_tokenizer
     from ..training.batches import Models
-    from ..training.loop import Optimization, train
+    from ..training.loop import Optimization, Trained, spent, train
+    from ..training.phases import after
 
     spec = inputs(cell)
     algo = instantiate(spec["algo"])
@@ -56,7 +66,7 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     words = load_tokenizer(cell.make(tokenizer))
     accelerator = Accelerator()
     device = accelerator.device
-    policy = models.load_policy(cell.make(sft))
+    policy = first_policy(cell, words)
     if control := spec["feed"].get("control"):
         words = controlled(policy, cell.make(tokenizer), seed=spec["seed"], **control)
     policy = accelerator.prepare_model(policy)
@@ -68,23 +78,39 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
         critic = accelerator.prepare_model(first_critic(cell, base))
     name = cell.config["name"]
     taking_part = Models(policy=policy, reference=reference, critic=critic)
+
+    training = partial(
+        train,
+        algo,
+        models=taking_part,
+        optimization=Optimization(**spec["optimization"]),
+        seed=spec["seed"],
+        micro=cell.config["model"]["micro_batch"],
+        accelerator=accelerator,
+    )
+    alone = Trained(log=[])
+    if ahead := spec["feed"].get("critic_updates"):
+        apart = checkpoints / "critic"
+        apart.mkdir(exist_ok=True)
+        stage = f"{name}: critic"
+        with cell.display.stage(stage, ahead) as bar:
+            alone = training(
+                feed, updates=ahead, checkpoints=apart, bar=bar, stage=stage, only={"value"}
+            )
+        feed = after(feed, ahead)
     validate = validation(cell, words, base)
     with cell.display.stage(name, spec["updates"]) as bar:
-        run = train(
-            algo,
+        run = training(
             feed,
-            taking_part,
-            Optimization(**spec["optimization"]),
             updates=spec["updates"],
-            seed=spec["seed"],
-            micro=cell.config["model"]["micro_batch"],
-            accelerator=accelerator,
             checkpoints=checkpoints,
             bar=bar,
             stage=name,
+            state=alone.state,
             following=following,
             validate=validate,
             points=min(POINTS, spec["updates"]),
+            say=cell.display.say,
         )
     final = accelerator.unwrap_model(policy)
     final.save_pretrained(folder / "policy")
@@ -93,17 +119,28 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
         final.load_state_dict(run.peak_state)
         final.save_pretrained(folder / "peak")
         words.save_pretrained(folder / "peak")
-    log = pd.DataFrame(run.log)
-    log.insert(1, "stage", name)
-    log.to_parquet(folder / "log.parquet")
-    tokens = int(log["tokens"].sum())
-    learning = sum(models.parameters(m) for m in taking_part.trained.values())
-    # Forward and backward: 6 a parameter and token. Sampling and references come on top.
-    found = {"tokens": tokens, "flops": 6.0 * learning * tokens}
-    if "contrast" in spec:  # two models more had to learn
-        before = cell.notes(contrast, by=labels.labeller(cell))
-        found = {name: x + before[name] for name, x in found.items()}
-    return {"peak_update": run.peak_update, "updates": spec["updates"], **found}
+    pd.DataFrame(logged({f"{name}: critic": alone, name: run})).to_parquet(folder / "log.parquet")
+    costs = [spent(run, taking_part.trained.values())]
+    if alone.log:
+        costs.append(spent(alone, [critic], [policy]))
+    costs += [cell.notes(x, by=labels.labeller(cell)) for name, x in TAUGHT.items() if name in spec]
+    return {
+        "peak_update": run.peak_update,
+        "updates": spec["updates"],
+        **{x: sum(found[x] for found in costs) for x in ("tokens", "flops")},
+        "alarms": [alarm.words for alarm in alarms(run.log)],
+    }
+
+
+def logged(runs: "Mapping[str, Trained]") -> list[dict[str, Any]]:
+    """A row an update, of one stage after the other."""
+    rows: list[dict[str, Any]] = []
+    for stage, run in runs.items():
+        before = rows[-1]["seconds"] if rows else 0.0
+        for row in run.log:
+            seconds = before + row["seconds"]
+            rows.append({"step": row["step"], "stage": stage, **row, "seconds": seconds})
+    return rows
 
 
 def check(algo: Any, feed: Mapping[str, Any], reference: Mapping[str, Any]) -> None:
@@ -122,14 +159,24 @@ def check(algo: Any, feed: Mapping[str, Any], reference: Mapping[str, Any]) -> N
         raise ValueError(
             f"{name} sets answers of the policy against those of the reference: `feed=reference_mix`"
         )
-    prices_steps = "token_discounts" in algo.needs | getattr(algo, "credit_needs", frozenset())
+    asked = algo.needs | getattr(algo, "credit_needs", frozenset())
+    prices_steps = "token_discounts" in asked  # and then turns earn their own rewards
     if prices_steps and "turn_discount" not in feed:
         raise ValueError(
             f"{name} discounts what later turns earn: say by how much, as in `+feed.turn_discount=0.9`"
         )
+    told = "token_rewards" in asked and not prices_steps
+    if told and "token_reward" not in feed:
+        raise ValueError(
+            f"{name} reads how a trained policy sees each token: say how that learns, as in "
+            "`+feed.token_reward={_target_: algos.DPO, beta: 0.1}`"
+        )
     useless = {
         "contrast": "token_contrast" not in algo.needs,
+        "token_reward": not told,
         "turn_discount": not prices_steps,
+        "critic": "critic" not in algo.needs,
+        "critic_updates": "critic" not in algo.needs,
         "control": not isinstance(algo, FromLabels) or bool(algo.needs),
         "density_ratio": "weight" not in algo.needs,
         "transfer": isinstance(algo, FromRollouts),
@@ -145,11 +192,15 @@ def check(algo: Any, feed: Mapping[str, Any], reference: Mapping[str, Any]) -> N
         raise ValueError(
             "feed.against rewards whole responses, and feed.turn_discount pays turns: leave out one"
         )
-    if "contrast" in feed:
-        teacher = instantiate(feed["contrast"])
-        if not isinstance(teacher, FromPairs) or teacher.needs - {"token_ref_logps"}:
+    if told and reference["name"] != "sft":
+        raise ValueError(
+            f"feed.token_reward is beside the SFT model: set reference=sft, not {reference['name']}"
+        )
+    for what in ("contrast", "token_reward"):
+        loss = instantiate(feed.get(what))
+        if loss and (not isinstance(loss, FromPairs) or loss.needs - {"token_ref_logps"}):
             raise ValueError(
-                f"feed.contrast={type(teacher).__name__}: a loss of pairs that reads log-ratios alone"
+                f"feed.{what}={type(loss).__name__}: a loss of pairs that reads log-ratios alone"
             )
 
 
@@ -172,11 +223,28 @@ def referred_to(spec: Mapping[str, Any], base: Any, feed: Any) -> tuple[Any, Any
     raise LookupError(f"reference={spec['name']!r}: one of sft, moving, previous, none")
 
 
+def first_policy(cell: "Cell", words: Any) -> Any:
+    """The SFT model, or where the feed says `policy: base` what that one was before."""
+    from ..models.build import load_policy
+
+    match cell.config["feed"].get("policy", "sft"):
+        case "sft":
+            return load_policy(cell.make(sft))
+        case "base":
+            return sft.untrained(cell, words)
+        case other:
+            raise LookupError(f"feed.policy={other!r}: one of sft, base")
+
+
 def first_critic(cell: "Cell", base: Any) -> Any:
-    """The trunk of the (first) reward model that gives the reward, else the SFT model's; head at zero."""
+    """The trunk of the (first) reward model that gives the reward, else, or where the feed says
+    `critic: sft`, that of the SFT model; head at zero."""
     from ..models.build import load_values, reset_head, with_value_head
 
-    if cell.config["feedback"]["reward"] != "reward_model":
+    start = cell.config["feed"].get("critic", "reward_model")
+    if start not in ("reward_model", "sft"):
+        raise LookupError(f"feed.critic={start!r}: one of reward_model, sft")
+    if start == "sft" or cell.config["feedback"]["reward"] != "reward_model":
         return with_value_head(base)
     first, *_ = ensemble.members(cell).values()
     return reset_head(load_values(cell.make(reward_model, **first)))

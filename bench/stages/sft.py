@@ -26,6 +26,16 @@ def inputs(cell: "Cell") -> dict[str, Any]:
     }
 
 
+def untrained(cell: "Cell", words: Any) -> Any:
+    """The model before it has seen a demonstration."""
+    from ..models import build as models
+
+    spec = inputs(cell)
+    if "path" in spec:
+        return models.load_policy(spec["path"])
+    return models.from_scratch(spec["architecture"], words, spec["seed"])
+
+
 def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     """Token mean over demonstrations (algos.SFT); a model that comes fine-tuned takes 0 updates."""
     import pandas as pd
@@ -41,12 +51,8 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
 
     spec = inputs(cell)
     words = load_tokenizer(cell.make(tokenizer))
-    if cell.config["model"]["path"]:
-        policy = models.load_policy(cell.config["model"]["path"])
-    else:
-        policy = models.from_scratch(spec["architecture"], words, spec["seed"])
     accelerator = Accelerator()
-    policy = accelerator.prepare_model(policy)
+    policy = accelerator.prepare_model(untrained(cell, words))
     settings = {k: v for k, v in spec["sft"].items() if k not in ("updates", "responses")}
     updates, log = spec["updates"] if spec["sft"]["updates"] else 0, []
     if updates:

@@ -82,6 +82,11 @@ class Batch:
     def read(self, rows: Tensor) -> Tokens:
         return self.tokens[self.items(rows)]
 
+    def cost(self, rows: Tensor) -> int:
+        """How many tokens models read of these rows, once each."""
+        read = self.read(rows)
+        return int((read.start + read.length).sum())
+
     def known(self, given: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
         """What is known of the responses of these rows."""
         items = self.items(rows)
@@ -183,6 +188,16 @@ class RolloutBatch(Batch):
     given: Mapping[str, Tensor] = field(default_factory=dict)  # token_ref_logps
     extra: Mapping[str, Tensor] = field(default_factory=dict)  # what else a loss may need
     old_values: Tensor | None = None
+    pretrain: Tokens | None = None  # plain text, a row a response
+
+    @property
+    def responses_a_row(self) -> int:
+        return 1 if self.pretrain is None else 2
+
+    def cost(self, rows: Tensor) -> int:
+        text = self.pretrain
+        more = 0 if text is None else int((text.start + text.length)[rows].sum())
+        return super().cost(rows) + more
 
     def score(self, needs: frozenset[str], models: Models, rows: Tensor, forward: bool) -> Rollouts:
         """Without `forward` the policy is still the one that sampled, so that nothing is missing."""
@@ -196,6 +211,8 @@ class RolloutBatch(Batch):
             before = self.old_values[rows]
             now = state_values(models.critic, tokens) if forward else before
             extra["critic"] = Critic(values=now, old_values=before)
+        if "pretrain" in needs:
+            extra["pretrain"] = respond(self.pretrain[rows], frozenset(), models, forward)
         return Rollouts(
             responses=responses,
             token_old_logps=old,

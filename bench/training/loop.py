@@ -7,17 +7,19 @@ last checkpoint ends with the bits of a run that was not.
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from algos.core import Credits
 
+from ..models.build import parameters
+from .alarms import alarms
 from .batches import Batch, Models
 from .progress import Bar
 from .step import all_rows, assign, step
@@ -100,6 +102,7 @@ class Trained:
     log: list[dict[str, float]]  # a row an update; validation in columns `validation/...`
     peak_update: int | None = None  # by validation; None without it
     peak_state: Mapping[str, Tensor] | None = None  # the policy's parameters at the peak
+    state: Any = None  # what credit remembers
 
 
 def train(
@@ -115,10 +118,13 @@ def train(
     checkpoints: Path,
     bar: Bar,
     stage: str,
+    only: Collection[str] | None = None,  # parts of the loss; None trains them all
+    state: Any = None,  # what credit remembers of earlier training
     following: Following | None = None,  # None: the reference stays what it is
     validate: Callable[[Models], Mapping[str, float]] | None = None,
     points: int = 8,  # how often `validate` is called, the last time after the last update
     checkpoint_every: float = 10.0,  # seconds
+    say: Callable[[str], None] | None = None,  # told of alarms
 ) -> Trained:
     """Train in place. `validate` returns numbers of which `score` (higher is better) picks the peak."""
     from transformers import get_scheduler
@@ -138,7 +144,8 @@ def train(
     schedule = get_scheduler(optimization.schedule, optimizer, warmup, updates)
     optimizer = accelerator.prepare(optimizer)
     measure = {round((k + 1) * updates / points) for k in range(points)} if validate else set()
-    state = algo.start() if isinstance(algo, Credits) else None
+    if state is None and isinstance(algo, Credits):
+        state = algo.start()
     changing = models.trained | ({"reference": models.reference} if following else {})
 
     run = Trained(log=[])
@@ -165,7 +172,7 @@ def train(
             credit, state = assign(algo, current, models, state, generator, some)
         numbers = step(
             algo, current, models, optimizer, accelerator,
-            credit=credit, rows=turn.rows, micro=some, max_norm=optimization.max_norm,
+            credit=credit, rows=turn.rows, micro=some, only=only, max_norm=optimization.max_norm,
         )  # fmt: skip
         if not all(map(math.isfinite, (numbers["loss"], numbers["grad_norm"]))):
             raise TrainingError(
@@ -173,11 +180,10 @@ def train(
                 f"{numbers['grad_norm']} at update {update + 1} of {updates}: lower the learning "
                 f"rate (it is {optimization.lr:g}) or look for bad rows in the data"
             )
-        read = current.read(all_rows(current) if turn.rows is None else turn.rows)
         row = {
             "step": update + 1,
             "lr": schedule.get_last_lr()[0],
-            "tokens": int((read.start + read.length).sum()),
+            "tokens": current.cost(all_rows(current) if turn.rows is None else turn.rows),
             **numbers,
         }
         schedule.step()
@@ -193,6 +199,10 @@ def train(
             row |= {f"validation/{name}": x for name, x in found.items()}
         run.log.append({**row, "seconds": before + time.perf_counter() - began})
         bar.advance(1, **row)
+        if say and turn.measured:
+            for alarm in alarms(run.log):
+                if alarm.update == update + 1:
+                    say(f"{stage}: {alarm.words}")
         if turn.last and time.perf_counter() - saved > checkpoint_every:
             save_checkpoint(checkpoints, {
                 "update": update + 1,
@@ -204,7 +214,18 @@ def train(
                 "schedule": schedule.state_dict(),
             })  # fmt: skip
             saved = time.perf_counter()
+    run.state = state
     return run
+
+
+def spent(
+    run: Trained, learning: Iterable[nn.Module], reading: Iterable[nn.Module] = ()
+) -> dict[str, float]:
+    """Forward and backward: 6 a parameter and token; forward alone: 2. Sampling and references come on
+    top."""
+    tokens = sum(row["tokens"] for row in run.log)
+    each = 6.0 * sum(map(parameters, learning)) + 2.0 * sum(map(parameters, reading))
+    return {"tokens": tokens, "flops": each * tokens}
 
 
 def lr_of(name: str, optimization: Optimization) -> float:

@@ -5,12 +5,12 @@ become a pair: the chosen ones, of the other's rewards or by the draw that `choo
 takes the better one, a loss of labels both, a ranking loss all n.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from algos.core import FromDemonstrations, FromLabels, FromRankings, FromRollouts
 from algos.ops import k1, k3, masked
@@ -26,10 +26,11 @@ from .batches import (
     PairBatch,
     RankingBatch,
     RolloutBatch,
+    Row,
     ragged,
 )
 from .choice import Choice
-from .feeds import encode, mismatched
+from .feeds import Shuffled, encode, mismatched
 from .loop import TrainingError
 from .phases import Answers, Sampler, measured, opponent
 from .transfer import Transfer
@@ -55,6 +56,9 @@ class Online:
     P(a ≻ b) = σ((r_a − r_b) / temperature), in units of reward, is what losses that ask for win rates
     are told, and what a policy gradient has for a reward where there is an opponent. Where a
     `turn_discount` is given, each turn of a dialogue earns its own reward, and costs that at its end.
+
+    A `teacher` tells log π_teacher − log π_ref of every token; `plain` is text that some losses imitate
+    besides.
     """
 
     algo: Any
@@ -68,6 +72,8 @@ class Online:
     temperature: float = 1.0
     missing_end_penalty: float = 0.0
     turn_discount: float | None = None
+    teacher: nn.Module | None = None
+    plain: Sequence[Row] = ()
 
     @property
     def needs(self) -> frozenset[str]:
@@ -85,7 +91,7 @@ class Online:
             other = other.paying(self.missing_end_penalty)
         match self.algo:
             case FromRollouts():
-                batch, more = self.rollouts(own, other, models)
+                batch, more = self.rollouts(own, other, models, number)
             case FromRankings():
                 batch, more = self.rankings(own), {}
             case _:
@@ -101,7 +107,7 @@ class Online:
 
     # -- all answers
 
-    def rollouts(self, own: Answers, other: Answers | None, models: Models) -> Phase:
+    def rollouts(self, own: Answers, other: Answers | None, models: Models, number: int) -> Phase:
         tokens = self.tokens(own.samples.rows)
         old = ragged(own.samples.logps, tokens.width).to(self.device)
         given, more = {}, {}
@@ -136,6 +142,14 @@ class Online:
             extra["token_rewards"] = earned.to(self.device)
             discounts = torch.where(ends, self.turn_discount, 1.0)
             extra["token_discounts"] = discounts.to(self.device)
+        if self.teacher is not None:
+            taught = reference_logps(self.teacher, tokens, self.micro)
+            extra["token_rewards"] = masked(taught - given["token_ref_logps"], tokens.mask)
+            more["rollout/token_rewards"] = extra["token_rewards"].sum(-1).mean().item()
+        pretrain = None
+        if "pretrain" in self.needs:
+            deck = Shuffled(lambda _: None, len(self.plain), len(tokens), self.sampler.seed)
+            pretrain = self.tokens([self.plain[i] for i in deck.rows(number)])
         batch = RolloutBatch(
             tokens,
             token_old_logps=old,
@@ -145,6 +159,7 @@ class Online:
             given=given,
             extra=extra,
             old_values=values,
+            pretrain=pretrain,
         )
         return batch, more
 

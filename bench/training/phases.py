@@ -30,6 +30,7 @@ class Phases:
     epochs: int
     seed: int
     memory: Remembers | None = None  # what `collect` keeps from one phase to the next
+    first: int = 0  # the number of the phase that comes first
     _current: list[Any] = field(default_factory=list, repr=False)  # the batch of this phase
 
     @property
@@ -38,6 +39,7 @@ class Phases:
 
     def __call__(self, update: int, models: Models) -> Turn:
         number, turn = divmod(update, self.updates_a_phase)
+        number += self.first
         if turn == 0:
             self._current[:] = self.collect(number, models)
         batch, measured = self._current
@@ -52,6 +54,11 @@ class Phases:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.memory.load_state_dict(state)
+
+
+def after(feed: Phases, updates: int) -> Phases:
+    """Without the phases that so many updates begin."""
+    return replace(feed, first=feed.first + -(-updates // feed.updates_a_phase))
 
 
 def cut(phase: int, size: int, learned: int) -> tuple[int, int]:
