@@ -3,14 +3,14 @@
 Zheng et al., 2023, https://arxiv.org/abs/2307.04964, section 5, eq. 17 to 19
 Code: https://github.com/OpenLMLab/MOSS-RLHF (4865d82, ppo/ppo_trainer.py)
 
-Departures from that code: the script that comes with it divides rewards by their running deviation and
-does none of the rest (recipe `ppo_max_released`); this follows the paper. Advantages are normalised over
-a batch of rollouts, by the unbiased variance, where that code takes a minibatch and the biased one. Its
-entropy term is |Δ − mean H|, with Δ = 35 nats, more than a token of any vocabulary has, so that the
-bound never acts; here each token is paid for its entropy up to Δ. A history without spread divides
-by 1e-4, not by 0; ratios stop at e²⁰. Neither paper nor code gives a coefficient of the pretraining
-loss (the code's is 0): 0.1 is ours. Δ in the paper's figure is 30. What is no loss belongs to the recipe:
-how the critic starts, the clip of the gradient, the size of the buffer.
+Departures from that code: the script that comes with it neither centres nor clips rewards, imitates no
+text and has a β of 0.01 (recipe `ppo_max_released`); this follows the paper. Advantages are normalised
+over a batch of rollouts, by the unbiased variance, where that code takes a minibatch and the biased
+one. Its entropy term is |Δ − mean H| with a Δ of 35 nats, more than a token of any vocabulary has, so
+that the bound never acts (the paper's figure has 30); here each token is paid for its entropy up to
+Δ. A history without spread divides by 1e-4, not by 0; ratios stop at e²⁰. Neither paper nor code tells
+a coefficient of the imitated text (the code's is 0): 0.1 is ours. What is no loss belongs to recipes:
+how the critic starts, the bound on the gradient, the size of the buffer.
 """
 
 import math

@@ -6,9 +6,9 @@ Code: https://github.com/zkshan2002/RTO (f2c1294, openrlhf/trainer/ppo_utils/exp
 Departures from that code: a β₁ of 0 leaves the token rewards out, where that code then takes them
 whole. It clips β₁ times the log-ratio to ±0.05, of which the paper says nothing: recipe
 `rto_authors_code`. Rewards are not clipped to ±10. Advantages are whitened by the unbiased variance of a
-batch of rollouts. Policy and value terms are means over all tokens, there over responses of means over
-their tokens; its critic has an optimizer of its own, and so no coefficient: ours is PPO's. What it
-does with several GPUs, where the token rewards are dropped, is left out.
+batch of rollouts, there by the biased one. Policy and value terms are means over all tokens, there over
+responses of means over their tokens; its critic has an optimizer of its own, and so no coefficient:
+ours is PPO's. Its way to sample through Ray forgets the token rewards.
 """
 
 import math

@@ -20,11 +20,7 @@ if TYPE_CHECKING:
 
 VERSION = 2
 POINTS = 8  # validations in a run
-PLAIN = {
-    "policy": "sft",
-    "critic": "reward_model",
-    "critic_updates": 0,
-}  # as where a feed is silent
+SILENT = {"policy": "sft", "critic": "reward_model", "critic_updates": 0}  # as if nothing were said
 TAUGHT = {"contrast": contrast, "teacher": teacher}  # whose models learn for this one
 
 
@@ -33,7 +29,7 @@ def inputs(cell: "Cell") -> dict[str, Any]:
     found = {
         "sft": cell.key(sft),
         "algo": config["algo"],
-        "feed": {k: x for k, x in config["feed"].items() if (k, x) not in PLAIN.items()},
+        "feed": {k: x for k, x in config["feed"].items() if (k, x) not in SILENT.items()},
         "reference": config["reference"],
         "updates": config["budget"]["updates"],
         "responses": config["budget"]["responses"],
@@ -78,7 +74,6 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
         critic = accelerator.prepare_model(first_critic(cell, base))
     name = cell.config["name"]
     taking_part = Models(policy=policy, reference=reference, critic=critic)
-
     training = partial(
         train,
         algo,
