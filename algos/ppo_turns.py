@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from .core import Credits, FromRollouts, Loss, Mean, Rollouts
-from .ops import PerToken, at_last_token, clipped_surrogate, clipped_value, gae, k1, masked, whiten
+from .ops import PerToken, clipped_surrogate, clipped_value, gae, masked, priced_rewards, whiten
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class PPOTurns(FromRollouts, Credits):
     def credit(self, rollouts: Rollouts, state: None, generator: torch.Generator):
         mask = rollouts.responses.mask
         values = masked(rollouts.critic.old_values, mask)
-        kl = k1(rollouts.token_old_logps - rollouts.responses.token_ref_logps)
-        earned = rollouts.token_rewards + at_last_token(rollouts.rewards, mask)
-        discounts = rollouts.token_discounts
-        advantages = gae(earned - self.kl_coef * kl, values, mask, discounts, self.lam)
+        logratios = rollouts.token_old_logps - rollouts.responses.token_ref_logps
+        priced = priced_rewards(rollouts.rewards, logratios, mask, self.kl_coef)
+        rewards = rollouts.token_rewards + priced
+        advantages = gae(rewards, values, mask, rollouts.token_discounts, self.lam)
         return Credit(whiten(advantages, mask), returns=advantages + values), state
 
     def loss(self, rollouts: Rollouts) -> Loss:

@@ -8,8 +8,8 @@ from torch.testing import assert_close
 from algos import PPO, PPOTurns
 from algos.core import Critic, Responses, Rollouts
 from algos.ops import at_last_token
+from tests.arms import follow, sampled
 from tests.samples import batch, credited
-from tests.test_bandit import follow, ppo_rows, sampled
 from tests.test_laws import value_and_gradients
 
 YES, NO = True, False
@@ -138,7 +138,7 @@ def learned(discount: float, lam: float) -> tuple[Tensor, Tensor]:
         after = (q * (tensor([RIGHT, WRONG]) - BETA * (q.log() - SECOND))).sum()
         gain = torch.stack([tensor(AT_ONCE).double(), discount * after - COST])
         before = (p * (gain - BETA * (p.log() - FIRST))).sum()
-        rows = ppo_rows(sampled((logps.detach() * HEARD).sum(-1).exp(), 200))
+        rows = sampled((logps.detach() * HEARD).sum(-1).exp(), 200)
         values = torch.stack([before.expand(3), nothing, after.expand(3)], -1)[rows]
         asked = CHOICES[:, 0] == 1
         return Rollouts(
