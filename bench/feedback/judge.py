@@ -7,14 +7,24 @@ language model's judgement would be is drawn here from stated faults:
     P(first better) = σ((q_1 − q_2 + e_1 − e_2) / temperature + length_bias (n_1 − n_2) + position_bias)
 
 with q the quality, e ~ N(0, noise²) drawn once an answer, and n its length in words.
+
+Asked for a score of one answer (d-RLAIF, section 2), it gives i = 1 ... 10 with
+
+    P(i) ∝ exp(−(x − (i − 1) / 9)² / (2 temperature²)),  x = q + e + temperature · length_bias · n
+
+so that the worst score stands for quality 0 (an empty answer) and the best for 1 (a reference): an
+answer beyond either end gets almost that score. Here e is drawn from a hash of (prompt, answer): the
+same answer is always seen alike. There is one place, and so no liking for it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 import numpy as np
 
 from ..metrics.win_rate import both_orders
+from .labeller import SCORES, expected_score
 
 
 @dataclass(frozen=True)
@@ -50,3 +60,16 @@ class SimulatedJudge:
         odds = (first[0] - second[0]) / self.temperature
         odds += self.length_bias * (first[1] - second[1]) + self.position_bias
         return float(0.5 * (1 + np.tanh(odds / 2)))
+
+    def scores(
+        self, quality: Sequence[float], words: Sequence[int], shown: Sequence[str]
+    ) -> list[float]:
+        """Σ i P(i), mapped to [−1, 1]; `shown` is the text that it reads, prompt and answer."""
+        seen = np.asarray(quality) + self.noise * np.array([self._blur(text) for text in shown])
+        seen = seen + self.temperature * self.length_bias * np.asarray(words)
+        away = seen[:, None] - np.linspace(0, 1, len(SCORES))
+        return expected_score(-(away**2) / (2 * self.temperature**2)).tolist()
+
+    def _blur(self, text: str) -> float:
+        digest = int.from_bytes(sha256(text.encode()).digest()[:8], "big")
+        return np.random.default_rng([self.seed, digest]).standard_normal()

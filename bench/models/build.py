@@ -29,12 +29,12 @@ def from_scratch(architecture: Mapping[str, Any], tokenizer: Any, seed: int) -> 
     return LlamaForCausalLM(config)
 
 
-def load_policy(path: str | Path) -> nn.Module:
+def load_policy(path: str | Path, dtype: torch.dtype | str = torch.float32) -> nn.Module:
     """A causal language model, in evaluation mode for good: dropout would make ratios lie."""
     from transformers import AutoModelForCausalLM
 
     without_bars()
-    return muted(AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval())
+    return muted(AutoModelForCausalLM.from_pretrained(path, dtype=dtype).eval())
 
 
 def muted(policy: nn.Module) -> nn.Module:

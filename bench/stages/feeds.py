@@ -13,6 +13,7 @@ from ..feedback.answer import Answer
 from ..stats.density_ratio import density_ratio
 from ..tasks.example import DataError, Example
 from . import (
+    ai_labeller,
     contrast,
     ensemble,
     labels,
@@ -51,6 +52,8 @@ def inputs(cell: "Cell") -> dict[str, Any]:
             found["sources"] = sources.identity(cell)
         if "token_reward" in feed:
             found["teacher"] = cell.key(teacher, by=by)
+        if found["reward"] == "judge_score":
+            found["judge"] = ai_labeller.identity(cell)
     return found
 
 
@@ -262,7 +265,9 @@ def reward_of(cell: "Cell", device: Any) -> Callable[..., Sequence[float]]:
         return lambda examples, answers: gold.rewards(cell.task, examples, answers)
     if source == "rouge":
         return lambda examples, answers: rouge.rewards(examples, answers)
-    raise LookupError(f"feedback.reward={source!r}: one of reward_model, gold, rouge")
+    if source == "judge_score":
+        return ai_labeller.scores(cell)
+    raise LookupError(f"feedback.reward={source!r}: one of reward_model, gold, rouge, judge_score")
 
 
 def model_rewards(folder: Path, device: Any) -> Callable[..., list[float]]:

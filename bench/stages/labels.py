@@ -17,7 +17,7 @@ from ..feedback import annotators, gold, people, rouge
 from ..feedback.answer import Answer
 from ..feedback.judge import SimulatedJudge
 from ..tasks.example import DataError, Example
-from . import lengths, reward_model, samples, tokenizer
+from . import ai_labeller, lengths, reward_model, samples, tokenizer
 
 if TYPE_CHECKING:
     from ..training.feeds import LabelRows, PairRows
@@ -39,6 +39,8 @@ def inputs(cell: "Cell", by: str, part: str) -> dict[str, Any]:
     found |= {"samples": cell.key(samples, part=part), "data": cell.data}
     if by == "judge":
         found["judge"] = cell.config["feedback"]["judge"]
+    if by == "labeller":
+        found["labeller"] = ai_labeller.identity(cell)
     if by == "reward_model":
         found["reward_model"] = cell.key(reward_model, by="dataset", part="held_out")
     return found
@@ -65,12 +67,13 @@ def labeller(cell: "Cell") -> str:
 def build(cell: "Cell", folder: Path, checkpoints: Path, by: str, part: str) -> dict[str, Any]:
     if has_labels(cell, by):
         return own_labels(cell, folder, part)
+    notes: dict[str, Any] = {}
     if by == "people":
         known, dropped = with_people(cell, part)
     elif has_pairs(cell, by):
         known, dropped = own_pairs(cell, part)
     else:
-        known, dropped = judged(cell, by, part)
+        known, dropped, notes = judged(cell, by, part)
     if not len(known):
         raise DataError(
             f"task {cell.task.name}: no pair of two different answers is left in part {part} "
@@ -84,6 +87,7 @@ def build(cell: "Cell", folder: Path, checkpoints: Path, by: str, part: str) -> 
         "pairs": len(known),
         "dropped": dropped,
         "agrees_with_gold": None if np.isnan(agrees) else agrees,
+        **notes,
     }
 
 
@@ -174,8 +178,9 @@ def _words(cell: "Cell"):
     return lambda texts: response_ids(words, texts)
 
 
-def judged(cell: "Cell", by: str, part: str) -> tuple[Any, dict[str, int]]:
-    """Two samples to each prompt, and which one the labeller prefers."""
+def judged(cell: "Cell", by: str, part: str) -> tuple[Any, dict[str, int], dict[str, Any]]:
+    """Two samples to each prompt, and which one the labeller prefers; what was dropped, and why; what
+    is known of the labeller."""
     import pandas as pd
 
     drawn = pd.read_parquet(cell.make(samples, part=part) / "samples.parquet")
@@ -197,10 +202,17 @@ def judged(cell: "Cell", by: str, part: str) -> tuple[Any, dict[str, int]]:
     exact = None
     if cell.task.gold is not None:
         exact = [np.array(gold.rewards(cell.task, examples, some)) for some in (first, second)]
-    p_first = verdicts(cell, by, part, examples, first, second, exact)
+    notes: dict[str, Any] = {}
+    if by == "labeller":
+        p_first, notes = ai_labeller.verdicts(cell, examples, first, second)
+    else:
+        p_first = verdicts(cell, by, part, examples, first, second, exact)
 
     found: dict[str, list[Any]] = {}
     for i, (example, p) in enumerate(zip(examples, p_first, strict=True)):
+        if np.isnan(p):
+            dropped["unread"] = dropped.get("unread", 0) + 1
+            continue
         if p == 0.5:
             dropped["tied by the labeller"] += 1
             continue
@@ -221,7 +233,7 @@ def judged(cell: "Cell", by: str, part: str) -> tuple[Any, dict[str, int]]:
         }
         for name, x in row.items():
             found.setdefault(name, []).append(x)
-    return pd.DataFrame(found), dropped
+    return pd.DataFrame(found), dropped, notes
 
 
 def verdicts(
@@ -262,7 +274,7 @@ def verdicts(
             judge = SimulatedJudge(**cell.config["feedback"]["judge"])
             return judge.preferences(quality[0], quality[1], *lengths_of)
     raise LookupError(
-        f"feedback.labels={by!r}: one of dataset, gold, rouge, reward_model, judge, people"
+        f"feedback.labels={by!r}: one of dataset, gold, rouge, reward_model, judge, labeller, people"
     )
 
 
