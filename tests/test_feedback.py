@@ -100,6 +100,44 @@ def test_a_judge_sees_each_answer_through_the_stated_noise(noise):
     assert judge.preferences(zero, zero, words, words) == p.tolist() != again
 
 
+def scored(judge: SimulatedJudge, quality, words=SHORT, shown=None) -> np.ndarray:
+    quality = list(quality)
+    return np.array(
+        judge.scores(quality, list(words)[: len(quality)], shown or ["x"] * len(quality))
+    )
+
+
+def test_scores_of_a_judge_are_expectations_under_its_formula():
+    def expected(x: float) -> float:
+        p = [np.exp(-((x - (i - 1) / 9) ** 2) / (2 * 0.5**2)) for i in range(1, 11)]
+        return (sum(i * w for i, w in enumerate(p, 1)) / sum(p) - 5.5) / 4.5
+
+    found = scored(FAIR, [-0.3, 0.0, 0.5, 0.9])
+    assert found.tolist() == pytest.approx([expected(q) for q in (-0.3, 0.0, 0.5, 0.9)])
+    sharp = SimulatedJudge(noise=0.0, temperature=0.01, length_bias=0.0, position_bias=3.0)
+    assert scored(sharp, [-7.0, 0.0, 1 / 3, 0.5, 1.0, 9.0]).tolist() == pytest.approx(
+        [-1, -1, -1 / 3, 0, 1, 1]
+    )
+
+
+def test_scores_show_the_same_liking_for_length_as_preferences():
+    """A word is worth length_bias log-odds of temperature units each."""
+    judge = SimulatedJudge(0.0, temperature=0.5, length_bias=0.05, position_bias=0.0)
+    assert scored(judge, [0.2], [20]) == pytest.approx(scored(FAIR, [0.2 + 20 * 0.05 * 0.5]))
+
+
+def test_an_answer_is_always_seen_alike_and_through_the_stated_noise():
+    judge = SimulatedJudge(0.3, temperature=0.25, length_bias=0.0, position_bias=0.0)
+    a, b = scored(judge, [0.5, 0.5], shown=["one", "two"])
+    assert a != b
+    assert scored(judge, [0.5, 0.5], shown=["two", "one"]).tolist() == [b, a]
+    other = SimulatedJudge(0.3, 0.25, 0.0, 0.0, seed=2)
+    assert scored(other, [0.5], shown=["one"]) != a
+    seen = np.array([judge._blur(str(i)) for i in range(4000)])
+    assert seen.mean() == pytest.approx(0, abs=0.05)
+    assert seen.std() == pytest.approx(1, rel=0.05)
+
+
 # -- ensembles
 
 THREE = [[1.0, 2.0, 0.5], [0.2, 2.2, 0.4], [0.9, -1.0, 0.6]]  # a row a member

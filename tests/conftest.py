@@ -1,0 +1,25 @@
+"""What several test files ask for by name."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.server import KEY, Server
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """Starts servers, and ends them."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PREFZOO_KEY", KEY)
+    running = []
+
+    def start(reply: Callable) -> Server:
+        running.append(Server(reply))
+        return running[-1]
+
+    yield start
+    for server in running:
+        server.http.shutdown()
+        server.http.server_close()
