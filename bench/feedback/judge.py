@@ -19,11 +19,11 @@ same answer is always seen alike. There is one place, and so no liking for it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 
 import numpy as np
 
 from ..metrics.win_rate import both_orders
+from .chance import chance
 from .labeller import SCORES, expected_score
 
 
@@ -65,11 +65,8 @@ class SimulatedJudge:
         self, quality: Sequence[float], words: Sequence[int], shown: Sequence[str]
     ) -> list[float]:
         """Σ i P(i), mapped to [−1, 1]; `shown` is the text that it reads, prompt and answer."""
-        seen = np.asarray(quality) + self.noise * np.array([self._blur(text) for text in shown])
+        blur = np.array([chance(self.seed, text).standard_normal() for text in shown])
+        seen = np.asarray(quality) + self.noise * blur
         seen = seen + self.temperature * self.length_bias * np.asarray(words)
         away = seen[:, None] - np.linspace(0, 1, len(SCORES))
         return expected_score(-(away**2) / (2 * self.temperature**2)).tolist()
-
-    def _blur(self, text: str) -> float:
-        digest = int.from_bytes(sha256(text.encode()).digest()[:8], "big")
-        return np.random.default_rng([self.seed, digest]).standard_normal()

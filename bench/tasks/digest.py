@@ -95,6 +95,7 @@ def load(
         version=VERSION,
         splits=splits,
         gold=gold,
+        repair=repair,
         label_noise=LABEL_NOISE,
         constant=f" {NOTHING} .",
     )
@@ -128,6 +129,31 @@ def gold(example: Example, response: str, finished: bool = True) -> dict[str, fl
         "length": WORD * max(0, extra),
         "unfinished": 0.0 if finished else UNFINISHED,
     }
+
+
+def repair(example: Example, response: str, part: str) -> str:
+    """The response with one part of its reward mended: what matters told behind the other facts, or
+    what is invented, repeated or needless left out and told in short."""
+    *said, rest = [" ".join(sentence.split()) for sentence in response.split(".")]
+    about = example.about
+    short = dict(zip(about["full"], about["short"], strict=True))
+    mattering = [s for s, w in zip(about["short"], about["weights"], strict=True) if w] or [NOTHING]
+    known = {*short, *short.values(), NOTHING, *FILLERS}
+    match part:
+        case "coverage":
+            told = {short.get(sentence, sentence) for sentence in said}
+            behind = next((i for i, x in enumerate(said) if x in FILLERS), len(said))
+            said[behind:behind] = [x for x in mattering if x not in told]
+        case "invented":
+            said, rest = [sentence for sentence in said if sentence in known], ""
+        case "repeated":
+            said = list({short.get(x, x): x for x in said}.values())
+        case "length":
+            said = [short.get(x, x) for x in said]
+            said = [x for x in said if x in mattering or x not in known]
+        case _:
+            raise LookupError(f"digest has nothing to mend in {part!r}")
+    return _told(said) + (f" {rest}" if rest else "")
 
 
 def _rows(split: str, size: int, seed: int) -> Iterator[Example]:

@@ -41,6 +41,9 @@ Gold = Callable[[Example, str, bool], dict[str, float]]
 # What another speaker says to a response so far, earlier replies included; None ends it. Never empty.
 Reply = Callable[[Example, str], str | None]
 
+# A response with one of those parts mended, as far as the others let it: (example, response, part).
+Repair = Callable[[Example, str, str], str]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
@@ -51,6 +54,7 @@ class Task:
     splits: Mapping[str, Sequence[Example]]  # train, validation, test; test_* are reported apart
     gold: Gold | None = None
     reply: Reply | None = None
+    repair: Repair | None = None
     # τ of annotators who follow gold: P(a ≻ b) = σ((gold_a − gold_b)/τ)
     label_noise: float | None = None
     constant: str = ""  # an answer that ignores the prompt: the zero of the scale

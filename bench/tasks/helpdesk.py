@@ -94,6 +94,7 @@ def load(
         version=VERSION,
         splits=splits,
         gold=gold,
+        repair=repair,
         label_noise=LABEL_NOISE,
         constant=" hello , sorry about that .",
     )
@@ -145,6 +146,46 @@ def gold(example: Example, response: str, finished: bool = True) -> dict[str, fl
         "length": WORD * max(0, extra),
         "unfinished": 0.0 if finished else UNFINISHED,
     }
+
+
+def repair(example: Example, response: str, part: str) -> str:
+    """The response with one part of its reward mended: the right decision, slots or politeness put in,
+    or what is unclear, repeated or needless left out. Slots are those of clauses that are there."""
+    about = example.about
+    *clauses, rest = [" ".join(x.split()) for x in response.replace(",", ".").split(".")]
+    understood = [_understood(x.split()) or ("unclear", "", {}) for x in clauses]
+    said = [(kind, what, x) for (kind, what, _), x in zip(understood, clauses, strict=True)]
+    due = {
+        "greeting": "",
+        "courtesy": "thanks" if about["kind"] == "question" else "sorry",
+        "decision": about["decision"],
+    }
+    right = {kind: (kind, what, _clause(about, kind, what)) for kind, what in due.items()}
+    match part:
+        case "action" | "refusal":
+            kinds = [kind for kind, _, _ in said]
+            before = next((i for i, kind in enumerate(kinds) if kind in FILLERS), len(kinds))
+            at = kinds.index("decision") if "decision" in kinds else before
+            said[at : at + ("decision" in kinds)] = [right["decision"]]
+        case "slots":
+            said = [(k, w, x if k == "unclear" else _clause(about, k, w)) for k, w, x in said]
+        case "politeness":
+            others = [x for x in said if x[0] not in ("greeting", "courtesy")]
+            said = [right["greeting"], right["courtesy"], *others]
+        case "unclear":
+            said, rest = [x for x in said if x[0] != "unclear"], ""
+        case "repeated":
+            said = [
+                x
+                for i, x in enumerate(said)
+                if x[0] == "unclear" or x[0] not in [kind for kind, _, _ in said[:i]]
+            ]
+        case "length":
+            said = [x for x in said if x[0] not in FILLERS]
+        case _:
+            raise LookupError(f"helpdesk has nothing to mend in {part!r}")
+    told = "".join(f" {x} {',' if kind == 'greeting' else '.'}" for kind, _, x in said)
+    return told + (f" {rest}" if rest else "")
 
 
 def _understood(words: list[str]) -> tuple[str, str, dict[str, str]] | None:
@@ -232,9 +273,22 @@ def answer(
     courtesy: bool = True,
     filler: str = "",
 ) -> str:
-    hello = f" hello {about['name']} ," if greeting else ""
-    polite = "thanks for asking" if about["kind"] == "question" else "sorry"
-    kind = f" {polite} about the {about['item']} ." if courtesy else ""
-    will = "we can not help with" if said == REFUSAL else f"we will {said}"
+    polite = "thanks" if about["kind"] == "question" else "sorry"
+    hello = f" {_clause(about, 'greeting')} ," if greeting else ""
+    kind = f" {_clause(about, 'courtesy', polite)} ." if courtesy else ""
     close = f" {filler} ." if filler else ""
-    return f"{hello}{kind} {will} order {about['order']} .{close}"
+    return f"{hello}{kind} {_clause(about, 'decision', said)} .{close}"
+
+
+def _clause(about: dict[str, str], kind: str, what: str = "") -> str:
+    """How agents say it, with the right slots; what has no slots is called as it is said."""
+    match kind:
+        case "greeting":
+            return f"hello {about['name']}"
+        case "courtesy":
+            polite = "thanks for asking" if what == "thanks" else "sorry"
+            return f"{polite} about the {about['item']}"
+        case "decision":
+            will = "we can not help with" if what == REFUSAL else f"we will {what}"
+            return f"{will} order {about['order']}"
+    return kind
