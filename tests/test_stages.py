@@ -20,6 +20,7 @@ from bench.run import TABULAR, identity, policy_record, run
 from bench.stages import (
     candidates,
     contrast,
+    critique,
     disagreement,
     evaluate,
     labels,
@@ -27,6 +28,8 @@ from bench.stages import (
     optimize,
     planted_errors,
     reference_scores,
+    revised,
+    revised_samples,
     reward_model,
     reward_report,
     samples,
@@ -50,12 +53,17 @@ from tests.test_records import record
 WORDS = ["algo=ppo", *SMALL, "budget.updates=2", "model.optimization.lr=3e-4"]
 CONTRAST = "+feed.contrast={_target_: algos.DPO, beta: 0.1}"  # as a recipe of TIS-DPO has it
 TEACHER = "+feed.token_reward={_target_: algos.DPO, beta: 0.1}"  # as one of RTO has it
-TAUGHT = [CONTRAST, TEACHER]
+# Another constitution than that of the labels, which are the data set's: nothing else reads it.
+REVISING = ["feedback=constitution", "feedback.labels=dataset"]
+WHOLE = [CONTRAST, TEACHER, *REVISING]
 STAGES = [  # in the order in which they are made
     (tokenizer, {}),
     (lengths, {}),
     (sft, {}),
     (samples, {"part": "train"}),
+    (critique, {}),
+    (revised, {}),
+    (revised_samples, {"part": "train"}),
     (labels, {"by": "dataset", "part": "train"}),
     (reward_model, {"by": "dataset", "part": "train"}),
     (reference_scores, {"by": "dataset", "part": "train"}),
@@ -72,6 +80,7 @@ STAGES = [  # in the order in which they are made
 MORE = {  # what a stage needs said besides
     "contrast": [CONTRAST],
     "teacher": [TEACHER],
+    **dict.fromkeys(("critique", "revised", "revised_samples"), REVISING),
     "disagreement": ["feedback=ensemble", "feedback.ensemble.members=3"],
 }
 each_stage = pytest.mark.parametrize(
@@ -100,7 +109,7 @@ def test_every_stage_is_here():
 @each_stage
 def test_a_new_version_makes_new_artifacts_downstream(tmp_path, monkeypatch, stage, choice):
     def keys() -> list[str]:
-        now = cell(tmp_path, *TAUGHT)
+        now = cell(tmp_path, *WHOLE)
         return [now.key(s, **c) for s, c in STAGES]
 
     before = keys()
@@ -115,13 +124,13 @@ def test_a_new_version_makes_new_artifacts_downstream(tmp_path, monkeypatch, sta
 
 @each_stage
 def test_other_data_make_other_artifacts(tmp_path, stage, choice):
-    there, elsewhere = cell(tmp_path, *TAUGHT), cell(tmp_path, *TAUGHT, "task.load.seed=1")
+    there, elsewhere = cell(tmp_path, *WHOLE), cell(tmp_path, *WHOLE, "task.load.seed=1")
     assert there.key(stage, **choice) != elsewhere.key(stage, **choice)
 
 
 def test_what_an_artifact_does_not_read_leaves_its_key_alone(tmp_path):
-    a, b = (cell(tmp_path, *TAUGHT, *words) for words in ([], ["algo.kl_coef=0.2", "seed=3"]))
-    for stage, choice in STAGES[:7]:
+    a, b = (cell(tmp_path, *WHOLE, *words) for words in ([], ["algo.kl_coef=0.2", "seed=3"]))
+    for stage, choice in STAGES[:10]:
         assert a.key(stage, **choice) == b.key(stage, **choice)
     assert a.key(optimize) != b.key(optimize)
 
@@ -316,6 +325,9 @@ PINNED = {
     "lengths": (1, 608),
     "sft": (2, 4.876840114593506),
     "samples": (1, 34.21951219512195),
+    "critique": (1, -4.5),
+    "revised": (1, 5.026063919067383),
+    "revised_samples": (1, 34.24390243902439),
     "labels": (1, -55.150000000000006),
     "reward_model": (2, 0.05588973269210522),
     "reference_scores": (1, -4720.0458984375),
@@ -339,7 +351,7 @@ def summary(made: Cell, stage, choice) -> float:
             return made.notes(stage)["vocabulary"]
         case "lengths":
             return sum(map(len, json.loads((folder / "kept.json").read_text()).values()))
-        case "sft" | "optimize" | "teacher":
+        case "sft" | "optimize" | "teacher" | "revised":
             return float(pd.read_parquet(folder / "log.parquet")["loss"].iloc[-1])
         case "reward_model":
             return made.notes(stage, **choice)["scale"]
@@ -347,8 +359,10 @@ def summary(made: Cell, stage, choice) -> float:
             return float(pd.read_parquet(folder / "margins.parquet")["margin"].abs().mean())
         case "reference_scores" | "contrast":
             return float(load_file(folder / reference_scores.FILE)["chosen"].sum())
-        case "samples" | "candidates":
-            table = pd.read_parquet(folder / f"{stage.__name__.rpartition('.')[2]}.parquet")
+        case "critique":
+            return sum(made.notes(stage)["gold"])
+        case "samples" | "revised_samples" | "candidates" as name:
+            table = pd.read_parquet(folder / f"{name.removeprefix('revised_')}.parquet")
             return float(table["ids"].map(len).mean())
         case "labels":
             return float(pd.read_parquet(folder / "pairs.parquet")["gold_chosen"].sum())

@@ -126,6 +126,11 @@ class Verdicts:
         both = np.concatenate([self.there, self.back])
         return float(np.isnan(both).mean()) if len(both) else None
 
+    @property
+    def notes(self) -> dict[str, float | None]:
+        """What they say of the labeller."""
+        return {"position_bias": self.position_bias, "unread": self.unread}
+
 
 @dataclass(frozen=True)
 class Labeller:

@@ -20,16 +20,20 @@ AT_ONCE = 64  # pairs
 SENDING = ("requests", "rows")  # settings that change no answer
 
 
-def identity(cell: "Cell") -> dict[str, Any]:
-    """All settings that determine what it says."""
-    feedback = cell.config["feedback"]
-    if feedback["labels"] not in ("judge", "labeller"):
-        raise LookupError(
-            f"feedback.reward=judge_score, and feedback.labels={feedback['labels']!r} gives no scores: "
-            "judge or labeller"
-        )
-    said = feedback[feedback["labels"]]
+def settings(cell: "Cell", who: str) -> dict[str, Any]:
+    """All that determines what the `labeller` or the `judge` of the recipe says."""
+    said = cell.config["feedback"][who]
     return {name: x for name, x in said.items() if name not in SENDING}
+
+
+def scorer(cell: "Cell") -> str:
+    """Who gives scores: `judge` or `labeller`."""
+    who = cell.config["feedback"]["labels"]
+    if who not in ("judge", "labeller"):
+        raise LookupError(
+            f"feedback.reward=judge_score, and feedback.labels={who!r} gives no scores: judge or labeller"
+        )
+    return who
 
 
 def language_model(cell: "Cell") -> Labeller:
@@ -77,14 +81,12 @@ def verdicts(
             back.append(said.back)
             bar.advance(len(some))
     found = Verdicts(np.concatenate(there), np.concatenate(back))
-    notes = {"position_bias": found.position_bias, "unread": found.unread}
-    return found.preferences.tolist(), notes
+    return found.preferences.tolist(), found.notes
 
 
 def scores(cell: "Cell") -> Callable[[Sequence[Example], Sequence[Answer]], list[float]]:
     """(examples, answers) -> what the labeller gives each answer, in [−1, 1]."""
-    identity(cell)
-    if cell.config["feedback"]["labels"] == "labeller":
+    if scorer(cell) == "labeller":
         labeller = language_model(cell)
 
         def by_language_model(

@@ -53,7 +53,7 @@ def inputs(cell: "Cell") -> dict[str, Any]:
         if "token_reward" in feed:
             found["teacher"] = cell.key(teacher, by=by)
         if found["reward"] == "judge_score":
-            found["judge"] = ai_labeller.identity(cell)
+            found["judge"] = ai_labeller.settings(cell, ai_labeller.scorer(cell))
     return found
 
 

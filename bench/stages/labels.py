@@ -2,7 +2,8 @@
 
 `by=dataset` is what the task comes with: the pairs of its rows, their single labels, or, for a task
 with a gold reward, annotators who follow it with a stated noise. Every other labeller is shown two
-samples of the SFT model. Identical answers and ties are dropped and counted.
+samples of the SFT model, `constitution` two of what that one became on revisions. Identical answers
+and ties are dropped and counted.
 """
 
 import sys
@@ -17,7 +18,7 @@ from ..feedback import annotators, gold, people, rouge
 from ..feedback.answer import Answer
 from ..feedback.judge import SimulatedJudge
 from ..tasks.example import DataError, Example
-from . import ai_labeller, lengths, reward_model, samples, tokenizer
+from . import ai_labeller, critique, lengths, revised_samples, reward_model, samples, tokenizer
 
 if TYPE_CHECKING:
     from ..training.feeds import LabelRows, PairRows
@@ -36,14 +37,21 @@ def inputs(cell: "Cell", by: str, part: str) -> dict[str, Any]:
     if has_pairs(cell, by) or has_labels(cell, by):
         pairs = cell.shared(cell.config["task"]["pairs"])
         return {**found, "lengths": cell.key(lengths), "data": cell.data, "pairs": pairs}
-    found |= {"samples": cell.key(samples, part=part), "data": cell.data}
+    found |= {"samples": cell.key(source(by), part=part), "data": cell.data}
     if by == "judge":
         found["judge"] = cell.config["feedback"]["judge"]
     if by == "labeller":
-        found["labeller"] = ai_labeller.identity(cell)
+        found["labeller"] = ai_labeller.settings(cell, "labeller")
+    if by == "constitution":
+        found["constitution"] = critique.comparing(cell)
     if by == "reward_model":
         found["reward_model"] = cell.key(reward_model, by="dataset", part="held_out")
     return found
+
+
+def source(by: str) -> ModuleType:
+    """The stage whose samples are compared: of the SFT model, or of what has learned from revisions."""
+    return revised_samples if by == "constitution" else samples
 
 
 def has_pairs(cell: "Cell", by: str) -> bool:
@@ -183,7 +191,7 @@ def judged(cell: "Cell", by: str, part: str) -> tuple[Any, dict[str, int], dict[
     is known of the labeller."""
     import pandas as pd
 
-    drawn = pd.read_parquet(cell.make(samples, part=part) / "samples.parquet")
+    drawn = pd.read_parquet(cell.make(source(by), part=part) / "samples.parquet")
     rows = by_id(cell)
     dropped = {"identical answers": 0, "tied by the labeller": 0}
     couples: list[tuple[Example, Answer, Answer]] = []
@@ -205,6 +213,8 @@ def judged(cell: "Cell", by: str, part: str) -> tuple[Any, dict[str, int], dict[
     notes: dict[str, Any] = {}
     if by == "labeller":
         p_first, notes = ai_labeller.verdicts(cell, examples, first, second)
+    elif by == "constitution":
+        p_first, notes = critique.verdicts(cell, part, examples, first, second)
     else:
         p_first = verdicts(cell, by, part, examples, first, second, exact)
 
@@ -274,7 +284,8 @@ def verdicts(
             judge = SimulatedJudge(**cell.config["feedback"]["judge"])
             return judge.preferences(quality[0], quality[1], *lengths_of)
     raise LookupError(
-        f"feedback.labels={by!r}: one of dataset, gold, rouge, reward_model, judge, labeller, people"
+        f"feedback.labels={by!r}: one of dataset, gold, rouge, reward_model, judge, labeller, "
+        "constitution, people"
     )
 
 

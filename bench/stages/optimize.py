@@ -11,7 +11,7 @@ import numpy as np
 from ..feedback import gold
 from ..feedback.answer import answers_of
 from ..training.alarms import alarms
-from . import contrast, ensemble, feeds, labels, reward_model, sft, teacher, tokenizer
+from . import contrast, ensemble, feeds, labels, revised, reward_model, sft, teacher, tokenizer
 
 if TYPE_CHECKING:
     from ..training.batches import Models
@@ -39,6 +39,8 @@ def inputs(cell: "Cell") -> dict[str, Any]:
         "seed": config["seed"],
         **feeds.inputs(cell),
     }
+    if "revised" in (config["feed"].get("policy"), config["reference"]["name"]):
+        found["revised"] = cell.key(revised)
     if cell.task.gold is None:
         found["validated_by"] = cell.key(reward_model, by=labels.by_default(cell), part="held_out")
     return found
@@ -68,7 +70,7 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     policy = accelerator.prepare_model(policy)
     base = models.load_policy(cell.make(sft)).to(device).requires_grad_(False)
     feed = feeds.FEEDS[spec["feed"]["name"]](cell, algo, words, device)
-    reference, following = referred_to(cell.config["reference"], base, feed)
+    reference, following = referred_to(cell.config["reference"], first_reference(cell, base), feed)
     critic = None
     if "critic" in algo.needs:
         critic = accelerator.prepare_model(first_critic(cell, base))
@@ -199,27 +201,37 @@ def check(algo: Any, feed: Mapping[str, Any], reference: Mapping[str, Any]) -> N
             )
 
 
-def referred_to(spec: Mapping[str, Any], base: Any, feed: Any) -> tuple[Any, Any]:
-    """(reference, how it follows the policy): the SFT model, a copy that moves, the policy as it was when
-    a phase began, or none."""
+def first_reference(cell: "Cell", base: Any) -> Any:
+    """What the reference is at first: the SFT model, or what that one learned from revisions."""
+    from ..models.build import load_policy
+
+    if cell.config["reference"]["name"] != "revised":
+        return base
+    return load_policy(cell.make(revised)).to(base.device).requires_grad_(False)
+
+
+def referred_to(spec: Mapping[str, Any], first: Any, feed: Any) -> tuple[Any, Any]:
+    """(reference, how it follows the policy): the first one for good, a copy of it that moves, the policy
+    as it was when a phase began, or none."""
     from ..training.loop import Following
 
     match spec:
-        case {"name": "sft"}:
-            return base, None
+        case {"name": "sft" | "revised"}:
+            return first, None
         case {"name": "moving", "every": every, "mix": mix}:
-            return copy.deepcopy(base), Following(every, mix)
+            return copy.deepcopy(first), Following(every, mix)
         case {"name": "previous"}:
             if not hasattr(feed, "updates_a_phase"):
                 raise ValueError("reference=previous needs a feed of phases, as feed=online is")
-            return copy.deepcopy(base), Following(feed.updates_a_phase, 1.0)
+            return copy.deepcopy(first), Following(feed.updates_a_phase, 1.0)
         case {"name": "none"}:
             return None, None
-    raise LookupError(f"reference={spec['name']!r}: one of sft, moving, previous, none")
+    raise LookupError(f"reference={spec['name']!r}: one of sft, revised, moving, previous, none")
 
 
 def first_policy(cell: "Cell", words: Any) -> Any:
-    """The SFT model, or where the feed says `policy: base` what that one was before."""
+    """The SFT model, or where the feed says `policy: base` what that one was before, and where it says
+    `policy: revised` what it learned from revisions."""
     from ..models.build import load_policy
 
     match cell.config["feed"].get("policy", "sft"):
@@ -227,8 +239,10 @@ def first_policy(cell: "Cell", words: Any) -> Any:
             return load_policy(cell.make(sft))
         case "base":
             return sft.untrained(cell, words)
+        case "revised":
+            return load_policy(cell.make(revised))
         case other:
-            raise LookupError(f"feed.policy={other!r}: one of sft, base")
+            raise LookupError(f"feed.policy={other!r}: one of sft, base, revised")
 
 
 def first_critic(cell: "Cell", base: Any) -> Any:

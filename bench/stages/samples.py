@@ -48,6 +48,11 @@ def part_of(cell: "Cell", part: str) -> list[Example]:
 
 
 def build(cell: "Cell", folder: Path, checkpoints: Path, part: str) -> dict[str, Any]:
+    return drawn(cell, cell.make(sft), folder, part, "samples")
+
+
+def drawn(cell: "Cell", path: Path, folder: Path, part: str, name: str) -> dict[str, Any]:
+    """Two answers of a policy to each prompt of the part, side by side in `samples.parquet`."""
     import pandas as pd
 
     from ..models.build import load_policy
@@ -55,12 +60,12 @@ def build(cell: "Cell", folder: Path, checkpoints: Path, part: str) -> dict[str,
     from ..models.tokens import load_tokenizer, texts_of
 
     words = load_tokenizer(cell.make(tokenizer))
-    policy = load_policy(cell.make(sft))
+    policy = load_policy(path)
     examples = part_of(cell, part)
     decoding = Decoding(max_new_tokens=cell.config["task"]["response_tokens"])
     seed = [cell.config["shared_seed"], 11, sorted(SHARES).index(part)]
-    with cell.display.stage(f"samples ({part})", 2 * len(examples)) as bar:
-        drawn = draw(
+    with cell.display.stage(f"{name} ({part})", 2 * len(examples)) as bar:
+        made = draw(
             policy,
             words,
             [x.prompt for x in examples],
@@ -72,9 +77,9 @@ def build(cell: "Cell", folder: Path, checkpoints: Path, part: str) -> dict[str,
         )
     table = pd.DataFrame({
         "example": [x.id for x in examples for _ in range(2)],
-        "text": texts_of(words, drawn.ids),
-        "ids": drawn.ids,
-        "finished": drawn.finished,
+        "text": texts_of(words, made.ids),
+        "ids": made.ids,
+        "finished": made.finished,
     })  # fmt: skip
     table.to_parquet(folder / "samples.parquet")
-    return {"prompts": len(examples), "end_rate": float(np.mean(drawn.finished))}
+    return {"prompts": len(examples), "end_rate": float(np.mean(made.finished))}
