@@ -190,8 +190,8 @@ def test_dialogues_run(shared):
     assert "set decoding.beams=1" in done.stderr
 
 
-# These ask a model that a person has to name: tests/test_ai_labeller.py asks one of its own.
-ASKING = {"labeller", "endpoint"}
+# These ask a model that a person has to name: test_ai_labeller.py and test_cai.py ask one of their own.
+ASKING = {"labeller", "endpoint", "constitution_labeller", "constitution_endpoint"}
 
 
 @pytest.mark.slow

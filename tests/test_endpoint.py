@@ -76,6 +76,7 @@ def test_what_fails_for_good_is_one_line_and_what_was_answered_is_kept(serve, tm
     with pytest.raises(LabellerError, match=f"{server.url}, model toy, says {status}") as error:
         asked.generate(list("abcd"))
     assert KEY not in str(error.value)
+    assert "\n" not in str(error.value)
     assert "kept, and the same command goes on" in str(error.value)
     broken.clear()
     assert endpoint(server, tmp_path).generate(list("abcd")) == ["aa", "bb", "cc", "dd"]

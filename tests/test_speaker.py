@@ -102,6 +102,11 @@ def test_a_prompt_beyond_the_context_is_not_read():
     found = speaker(WHOLE).choose([long, ASKED[0]], SIDES)
     assert np.isnan(found[0]).all()
     assert np.isfinite(found[1]).all()
+    assert speaker(WHOLE).generate([long, ASKED[0]]) == ["", *speaker(WHOLE).generate(ASKED[:1])]
+    room = 64 - len(WHOLE(ASKED[0]).input_ids)
+    for n, says in [(room, True), (room + 1, False)]:
+        (said,) = speaker(WHOLE, decoding=Decoding(0.0, max_new_tokens=n)).generate(ASKED[:1])
+        assert bool(said) is says
 
 
 def test_it_says_the_likeliest_and_the_same_again():

@@ -23,9 +23,8 @@ from .labeller import LabellerError, read
 
 ANSWER_TOKENS = 8  # of a choice: the option, and what a server may put before it
 
-Place = tuple[
-    str, Sequence[tuple[str, float]]
-]  # a token of an answer; the likeliest there, log-probs
+# A token of an answer, and the likeliest ones in its place with their log-probs.
+Place = tuple[str, Sequence[tuple[str, float]]]
 
 
 @dataclass(frozen=True)
@@ -136,15 +135,17 @@ class Endpoint:
         return answer
 
     def _check_budget(self, kept: sqlite3.Connection) -> None:
-        calls, tokens = kept.execute(
+        caps = {name: getattr(self.requests, name) for name in ("max_calls", "max_tokens")}
+        if set(caps.values()) == {None}:
+            return
+        spent = kept.execute(
             "SELECT COUNT(*), COALESCE(SUM(tokens), 0) FROM answers WHERE server = ? AND model = ?",
             (self.base_url, self.model),
         ).fetchone()
-        for name, spent in (("max_calls", calls), ("max_tokens", tokens)):
-            cap = getattr(self.requests, name)
-            if cap is not None and spent >= cap:
+        for (name, cap), so_far in zip(caps.items(), spent, strict=True):
+            if cap is not None and so_far >= cap:
                 raise LabellerError(
-                    f"the budget of {self.model} is spent: {spent} of {cap} {name[4:]}; what it "
+                    f"the budget of {self.model} is spent: {so_far} of {cap} {name[4:]}; what it "
                     f"answered is kept: raise feedback.labeller.requests.{name} to go on"
                 )
 
@@ -177,9 +178,10 @@ class Endpoint:
     def _failed(self, why: str) -> LabellerError:
         if self._key:
             why = why.replace(self._key, "***")
+        short = " ".join(why.split())[:300]  # of a page of HTML
         return LabellerError(
-            f"{self.base_url}, model {self.model}, {why}; what it answered before is kept, and the same "
-            "command goes on"
+            f"{self.base_url}, model {self.model}, {short}; what it answered before is kept, and the "
+            "same command goes on"
         )
 
 

@@ -45,17 +45,21 @@ class LocalModel:
         return cls(model, load_tokenizer(path), decoding, context_length(path), rows, seed)
 
     def generate(self, prompts: Sequence[str]) -> list[str]:
-        """One response to each."""
+        """One response to each; nothing to a prompt that leaves no room for it."""
+        ids = self.ids([self.asked(x) for x in prompts])
+        room = self.context - self.decoding.max_new_tokens
+        fits = [i for i, row in enumerate(ids) if len(row) <= room]
         drawn = sample(
             self.model,
-            self.ids([self.asked(x) for x in prompts]),
+            [ids[i] for i in fits],
             self.decoding,
-            uniforms(self.seed, len(prompts), self.decoding.max_new_tokens),
+            uniforms(self.seed, len(fits), self.decoding.max_new_tokens),
             pad_id=self.words.pad_token_id,
             eos_id=self.words.eos_token_id,
             rows=self.rows,
         )
-        return texts_of(self.words, drawn.ids)
+        said = dict(zip(fits, texts_of(self.words, drawn.ids), strict=True))
+        return [said.get(i, "") for i in range(len(prompts))]
 
     def choose(self, prompts: Sequence[str], options: Sequence[str]) -> np.ndarray:
         """The log-prob of each option as the beginning of the response, with or without a space before
