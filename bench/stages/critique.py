@@ -2,7 +2,8 @@
 
 The first answer to a prompt is its first sample. Critic, reviser and the labeller who compares by
 principle are the language model that `feedback.labeller` names, or, where it names none, programs that
-read the parts of the task's exact reward, with stated errors.
+read the parts of the task's exact reward, with stated errors. Departures from Bai et al.: comparisons
+are asked in both orders, and none by people are mixed in.
 """
 
 from collections.abc import Callable, Sequence
