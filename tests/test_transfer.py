@@ -344,6 +344,20 @@ def mortal(calls: int) -> Callable[..., list[float]]:
     return rewards
 
 
+def test_an_opponent_is_not_helped():
+    draws, them = helping({"length": length}), policies()
+    how = {"prompts": 4, "per_prompt": 4, "choose": BestAndWorst(), "micro": 4, "device": "cpu"}
+    batch, _ = Online(DPO(), draws, against=1.0, **how)(0, them)
+    assert sum(draws.arms.pulls.values()) == 4
+    plain = draws.plain(them.reference, draws.examples(0, 4), 4, 0, 1).samples.rows
+    ends = batch.tokens.start + batch.tokens.length
+    theirs = [
+        tuple(batch.tokens.ids[i, batch.tokens.start[i] : ends[i]].tolist())
+        for i in batch.given["by_reference"].nonzero().squeeze(1)
+    ]
+    assert set(theirs) <= {tuple(ids) for _, ids in plain}
+
+
 def test_a_killed_run_finds_its_arms_where_they_were(tmp_path):
     """Ten updates are five rounds of four prompts; the third is where it dies."""
     whole = helping({"length": length})

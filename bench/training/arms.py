@@ -70,7 +70,7 @@ class Arms:
         self.wins[arm] += self.null_win_rate if arm == NULL else won
 
     def state_dict(self) -> dict[str, Any]:
-        return {"wins": dict(self.wins), "pulls": dict(self.pulls)}
+        return {"wins": self.wins, "pulls": self.pulls}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.wins, self.pulls = dict(state["wins"]), dict(state["pulls"])
