@@ -22,7 +22,7 @@ def played(arms: Arms, win_rates: dict[str, float], tries: int, seed: int = 0) -
 
 
 def share_of_the_best(bonus, seed: int) -> float:
-    """Without a null arm: it is asked once and never again."""
+    """Without a null arm."""
     arms = Arms(list(WIN_RATES), bonus, TRIES, null_win_rate=-inf)
     return played(arms, WIN_RATES, TRIES, seed).count("c") / TRIES
 
@@ -43,9 +43,16 @@ def test_bounds_by_hand():
     assert arms.upper_bound(NULL) == pytest.approx(0.55 + 1 / 2)
 
 
-def test_everybody_is_asked_once_in_turn_and_of_equals_the_first():
-    arms = Arms(["b", "a"], Constant(), 100, null_win_rate=0.5)
-    assert played(arms, {"a": 1.0, "b": 1.0}, 4) == ["b", "a", NULL, "b"]
+def test_every_source_is_asked_once_in_turn_and_of_equals_the_first():
+    arms = Arms(["b", "a"], Constant(), 100)
+    assert played(arms, {"a": 1.0, "b": 1.0}, 4) == ["b", "a", "b", "a"]
+    arms = Arms(["b", "a"], Constant(), 100)
+    assert played(arms, {"a": 0.0, "b": 0.0}, 4) == ["b", "a", NULL, NULL]
+
+
+def test_without_a_null_arm_sources_are_asked_always():
+    arms = Arms(["a"], Logarithmic(), 100, null_win_rate=-inf)
+    assert played(arms, {"a": 0.0}, 100) == ["a"] * 100
 
 
 def test_the_best_source_is_asked_most():

@@ -93,13 +93,13 @@ VALUE = np.arange(100.0)[None]
 
 
 def test_a_source_picks_what_it_likes_best_among_many():
-    likes_small = transfer(VALUE, {"small": -VALUE}, -inf)
+    likes_small = transfer(VALUE, {"small": -VALUE})
     (first, second) = said(likes_small(FLAT, asked(2, 1), 8, 0))
     plain = Table()
     own = said(plain(FLAT, asked(2, 1), 8, 0))
     more = said(plain(FLAT, asked(2, 1), 32, 0, 2))
     assert first == [*sorted(more[0])[:4], *own[0][4:]]
-    assert second == own[1]  # whom nobody has asked yet is asked: here NULL
+    assert second == own[1]  # NULL: the picks have not won
     assert likes_small.arms.pulls == {"small": 1, NULL: 1}
     assert likes_small.arms.wins["small"] == 0.0
 
