@@ -6,6 +6,7 @@ from torch import tensor
 from torch.testing import assert_close
 
 from algos import PPO, PPOTurns
+from bench.feedback.answer import answers_of
 from bench.models.build import with_value_head
 from bench.models.sampling import (
     Decoding,
@@ -194,7 +195,8 @@ def test_log_probabilities_are_those_of_scoring():
     known = reference_logps(tiny.llama(0, len(WORDS)), TOKENS, rows=7)
     assert_close(ragged(TALK.logps, TOKENS.width), known, rtol=1e-4, atol=1e-5)
     assert (known[~TOKENS.mask] == 0).all()
-    assert [len(x) for x in TALK.own_logps] == TOKENS.mask.sum(-1).tolist()
+    own = TOKENS.mask.sum(-1).tolist()
+    assert [len(x) for x in TALK.own_logps] == [a.length for a in answers_of(WORDS, TALK)] == own
 
 
 def test_nothing_is_said_of_the_words_of_others():

@@ -6,7 +6,7 @@ import pytest
 
 from bench.feedback import gold, rouge
 from bench.feedback.answer import Answer
-from bench.stages import evaluate
+from bench.stages import evaluate, tokenizer
 from bench.tasks import helpdesk
 from bench.tasks.example import TURN, Example, Task
 from bench.tasks.helpdesk_two_turn import KNOWN, NEEDED, NEEDLESS, QUESTION, load, reply
@@ -146,6 +146,13 @@ def test_same_seed_same_data(task):
     assert load(seed=3, **small).data_hash == load(seed=3, **small).data_hash
     assert load(seed=3, **small).data_hash != load(seed=4, **small).data_hash
     assert task.data_hash == HASH
+
+
+def test_a_tokenizer_learns_turns_and_not_what_parts_them(tmp_path):
+    texts = tokenizer.training_text(cell(tmp_path, "task=helpdesk_two_turn"))
+    assert not any(TURN in text for text in texts)
+    assert QUESTION in texts
+    assert any(text.startswith(" customer : order ") for text in texts)
 
 
 # -- what it leaves out
