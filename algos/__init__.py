@@ -38,6 +38,7 @@ from .pl_dpo import PLDPO
 from .plackett_luce import PlackettLuce
 from .pointwise import Pointwise
 from .ppo import PPO
+from .ppo_adaptive import PPOAdaptive
 from .ppo_max import PPOMax
 from .ppo_turns import PPOTurns
 from .r_dpo import RDPO
@@ -107,6 +108,7 @@ ALGORITHMS = {
     "plackett_luce": PlackettLuce,
     "pointwise": Pointwise,
     "ppo": PPO,
+    "ppo_adaptive": PPOAdaptive,
     "ppo_max": PPOMax,
     "ppo_turns": PPOTurns,
     "r_dpo": RDPO,

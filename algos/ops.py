@@ -131,7 +131,7 @@ def without_replacement(
 
 
 def priced_rewards(
-    rewards: PerResponse, logratios: PerToken, mask: Mask, kl_coef: float
+    rewards: PerResponse, logratios: PerToken, mask: Mask, kl_coef: float | Float[Tensor, ""]
 ) -> PerToken:
     """The reward of a response on its last token, less β k1 of the policy that sampled on each."""
     return at_last_token(rewards, mask) - kl_coef * k1(logratios)

@@ -97,11 +97,13 @@ def batch(algo, at_reference: bool = False) -> Any:
             return rollouts(at_reference)
 
 
-def credited(algo, batch: Any) -> Any:
-    """The batch with the credit that the bench would attach to it."""
+def credited(algo, batch: Any, batches: int = 1) -> Any:
+    """The batch with the credit that the bench would attach to it when it comes so many times."""
     if not isinstance(algo, Credits):
         return batch
-    credit, _ = algo.credit(batch, algo.start(), torch.Generator().manual_seed(0))
+    state = algo.start()
+    for _ in range(batches):
+        credit, state = algo.credit(batch, state, torch.Generator().manual_seed(0))
     return batch.replace(credit=credit)
 
 

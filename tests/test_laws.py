@@ -101,8 +101,8 @@ def all_needs(algo) -> frozenset[str]:
     return algo.needs | (algo.credit_needs if isinstance(algo, Credits) else frozenset())
 
 
-def value_and_gradients(algo, data):
-    total = value(algo.loss(credited(algo, data)))
+def value_and_gradients(algo, data, batches=1):
+    total = value(algo.loss(credited(algo, data, batches)))
     return total, torch.autograd.grad(total, leaves(data), materialize_grads=True)
 
 
@@ -438,7 +438,7 @@ KNOBS = [(cls, knob.name) for cls in ALGORITHMS.values() for knob in dataclasses
 
 @pytest.mark.parametrize(("cls", "knob"), KNOBS, ids=[f"{c.__name__}.{k}" for c, k in KNOBS])
 def test_every_knob_turns_something(cls, knob):
-    """By itself, or where what it turns is on."""
+    """By itself, or where what it turns is on; at once, or in the next batch, for what is remembered."""
     data, default = batch(cls()), getattr(cls(), knob)
     # Off, unbounded, or neither: a hinge may need the larger, a narrow clip one far larger, and at a
     # fifth of its limit DAPO's price of length begins at the first token.
@@ -448,9 +448,10 @@ def test_every_knob_turns_something(cls, knob):
         not torch.equal(a, b)
         for algo in (cls(), all_on(cls))
         for x in others
+        for batches in (1, 2)
         for a, b in zip(
-            value_and_gradients(algo, data)[1],
-            value_and_gradients(dataclasses.replace(algo, **{knob: x}), data)[1],
+            value_and_gradients(algo, data, batches)[1],
+            value_and_gradients(dataclasses.replace(algo, **{knob: x}), data, batches)[1],
             strict=True,
         )
     )

@@ -18,8 +18,12 @@ from algos import (
     REINFORCE,
     REINFORCEPP,
     RLOO,
+    RTO,
     DrGRPO,
     NashMD,
+    PPOAdaptive,
+    PPOMax,
+    PPOTurns,
     REINFORCEPPBaseline,
     ReMax,
     ReMaxAuthorsCode,
@@ -81,7 +85,8 @@ def test_a_missing_end_is_paid_for_in_the_reward_alone(algo):
 
 BY_RESPONSE = (REINFORCE(), RLOO(), ReMax(), NashMD())  # the log-probability of the whole response
 BY_MEAN = (GRPO(), GSPO(), GMPO())  # a mean over each response
-BY_TOKEN = (PPO(), REINFORCEPP(), REINFORCEPPBaseline(), ReMaxAuthorsCode(), DAPO(), CISPO())
+BY_TOKEN = (PPO(), PPOAdaptive(), PPOMax(), PPOTurns(), RTO(), REINFORCEPP(), REINFORCEPPBaseline())
+BY_TOKEN += (ReMaxAuthorsCode(), DAPO(), CISPO())
 
 
 @every
