@@ -185,7 +185,7 @@ def test_dialogues_run(shared):
     done = command(*words, f"algo={recipes}", cwd=shared)
     assert done.returncode == 0, done.stderr[-2000:]
     done = command(*words, "algo=dpo", "feedback=rouge", cwd=shared)
-    assert "feedback=rouge needs a reference" in done.stderr
+    assert "ROUGE as a reward needs references" in done.stderr
     done = command(*words, "algo=dpo", "decoding=beam", cwd=shared)
     assert "set decoding.beams=1" in done.stderr
 

@@ -163,6 +163,6 @@ def test_nobody_is_compared_with_a_reference(task, tmp_path):
     here = cell(tmp_path, "task=helpdesk_two_turn")
     assert "references" not in evaluate.controls(here)
     row = task.splits["test"][0]
-    with pytest.raises(LookupError, match="feedback=rouge needs a reference"):
+    with pytest.raises(LookupError, match="ROUGE as a reward needs references"):
         rouge.rewards([row], [Answer(RIGHT)])
     assert gold.rewards(task, [TICKET], [Answer(RIGHT)]) == [pytest.approx(1.0)]
