@@ -23,7 +23,7 @@ prefzoo: preference-optimization algorithms, and the bench that compares them fa
   prefzoo board [FOLDER]                          the table of the records in runs/ (or FOLDER)
   prefzoo sample RUN PROMPT                       what a trained policy answers
   prefzoo rewards RUN PROMPT [RESPONSE]           what it rewards in a response, token by token
-  prefzoo plot RUN                                its training as a picture: runs/plots/RUN.png
+  prefzoo plot RUN [RUN ...]                      training as a picture, in runs/plots/
   prefzoo tune algo=NAME [lr=1e-4,3e-4,...]       choose a learning rate on validation
   prefzoo perf                                    speed of rollouts against a bare decoding loop
   prefzoo publish [RUNS]                          copy records to results/, write the leaderboard
@@ -188,17 +188,25 @@ def token_rewards(words: list[str]) -> int:
 def plot(words: list[str]) -> int:
     from pandas import read_parquet
 
-    from .reports.plot import training
+    from .reports.plot import compared, training
     from .store import write_atomically
 
-    if len(words) != 1:
-        raise Unknown("usage: prefzoo plot RUN (`prefzoo board` shows runs)")
-    run = find_run(words[0], Path("runs/records")).stem
-    log = Path("runs/training") / f"{run}.parquet"
-    if not log.exists():
-        raise Unknown(f"{log} is not there: {run} was not trained here")
-    picture = Path("runs/plots") / f"{run}.png"
-    write_atomically(picture, training(read_parquet(log)))
+    if not words:
+        raise Unknown("usage: prefzoo plot RUN [RUN ...] (`prefzoo board` shows runs)")
+    logs = {}
+    for run in (find_run(word, Path("runs/records")).stem for word in words):
+        log = Path("runs/training") / f"{run}.parquet"
+        if not log.exists():
+            raise Unknown(f"{log} is not there: {run} was not trained here")
+        logs[run] = read_parquet(log)
+    if len(logs) == 1:
+        ((name, log),) = logs.items()
+        drawn = training(log)
+    else:
+        name = "-".join(dict.fromkeys(run.rpartition("-")[0] for run in logs))
+        drawn = compared(logs)
+    picture = Path("runs/plots") / f"{name}.png"
+    write_atomically(picture, drawn)
     print(picture)
     return 0
 

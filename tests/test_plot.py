@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from bench.__main__ import main
-from bench.reports.plot import training
+from bench.reports.plot import compared, training
 from bench.run import of_arms
 
 PNG = b"\x89PNG"
@@ -28,6 +28,15 @@ def test_a_log_is_drawn_with_and_without_sources():
     assert more.startswith(PNG)
     width = [int.from_bytes(x[16:20], "big") for x in (plain, more)]
     assert width[1] == 3 * width[0]
+
+
+def test_several_runs_have_a_panel_for_what_any_of_them_has():
+    sampled = LOG.assign(**{"rollout/reward": [0.1, None, 0.2, None]})
+    offline = compared({"dpo-1": LOG, "dpo-2": LOG})
+    both = compared({"dpo-1": LOG, "ppo-1": sampled})
+    assert offline.startswith(PNG)
+    width = [int.from_bytes(x[16:20], "big") for x in (offline, both)]
+    assert width[1] == 1.5 * width[0]  # gold and KL; and the reward
 
 
 def test_a_record_has_what_every_round_said_of_its_sources():
@@ -61,6 +70,15 @@ def test_a_run_is_drawn_by_its_recipe(here, capsys):
     assert main(["plot", "dpo"]) == 0
     assert capsys.readouterr().out == "runs/plots/dpo-1a2b.png\n"
     assert (here / "runs/plots/dpo-1a2b.png").read_bytes().startswith(PNG)
+
+
+def test_several_runs_are_drawn_together(here, capsys):
+    (here / "runs/training").mkdir()
+    (here / "runs/records/ppo-9f8e.json").write_text("{}")
+    for run in ("dpo-1a2b", "ppo-9f8e"):
+        LOG.to_parquet(here / f"runs/training/{run}.parquet")
+    assert main(["plot", "dpo", "ppo"]) == 0
+    assert capsys.readouterr().out == "runs/plots/dpo-ppo.png\n"
 
 
 def test_what_cannot_be_drawn_is_told(here, capsys):

@@ -4,6 +4,8 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from pandas import DataFrame
@@ -54,6 +56,38 @@ def training(log: "DataFrame") -> bytes:
         draw_arms(axes, kind, table, {**colours, "null": "0.6"})
         if kind == "share":
             figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=8)
+    return png(figure)
+
+
+COMPARED = {  # column of a training log -> how its panel is called
+    "validation/gold": "gold, validation",
+    "validation/held_out": "held-out reward, validation",
+    "rollout/reward": "the reward learned from, samples",
+    "validation/kl": "KL to the SFT model, validation (nats)",
+    "rollout/length": "tokens of a sample",
+}
+
+
+def compared(logs: "Mapping[str, DataFrame]") -> bytes:
+    """Several runs by update, a panel a quantity that some of them have, a colour a recipe. Names are
+    those of runs: RECIPE-HASH."""
+    from matplotlib.figure import Figure
+
+    recipes = {name: name.rpartition("-")[0] for name in logs}
+    colours = {recipe: f"C{i}" for i, recipe in enumerate(dict.fromkeys(recipes.values()))}
+    shown = {x: title for x, title in COMPARED.items() if any(x in log for log in logs.values())}
+    figure = Figure(figsize=(4 * len(shown), 3.6), layout="constrained")
+    panels = figure.subplots(1, len(shown), squeeze=False)[0]
+    for axes, (column, title) in zip(panels, shown.items(), strict=True):
+        for name, log in logs.items():
+            if column in log:
+                points = log[["step", column]].dropna()
+                axes.plot(points["step"], points[column], color=colours[recipes[name]], lw=1.2)
+        axes.set(title=title, xlabel="updates")
+    for recipe, colour in colours.items():
+        panels[0].plot([], [], color=colour, label=recipe)
+    handles = panels[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=8)
     return png(figure)
 
 
