@@ -167,7 +167,7 @@ def test_a_language_model_criticises_revises_and_compares(root, serve):
     server = serve(model)
     asking = cell(
         root, "feedback=constitution_endpoint", "feedback.labeller.model=toy",
-        f"feedback.labeller.base_url={server.url}", f"{SPEC}.rounds=2",
+        f"feedback.labeller.base_url={server.url}", f"{SPEC}.rounds=2", "task.pairs=1000",
     )  # fmt: skip
     table = pd.read_parquet(asking.make(critique) / "revisions.parquet")
     prompts = table["example"].nunique()
