@@ -18,7 +18,7 @@ TOP = (
     "stages",
     "tuned",
 )  # words of run.yaml itself
-PLURALS = {"algo": "algos", "task": "tasks", "model": "models"}
+PLURALS = {"algo": "algos", "task": "tasks", "model": "models", "experiment": "experiments"}
 
 
 class Unknown(LookupError):
