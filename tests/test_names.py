@@ -73,7 +73,7 @@ def test_a_group_that_nobody_has_is_told_with_the_closest_and_all_others(conf):
     assert "(algos budget tasks)" in line
 
 
-@pytest.mark.parametrize("what", ["algos", "tasks", "models", "feedback", "feed", "budget"])
+@pytest.mark.parametrize("what", ["algos", "tasks", "models", "feedback", "experiments", "budget"])
 def test_what_there_is_in_the_clone_can_be_listed(what):
     assert listing(config_folder(), what).strip()
 
