@@ -92,7 +92,8 @@ def test_every_loss_is_in_the_catalogue():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "conf/experiment").glob("*.yaml")), ids=str)
 def test_experiments_name_recipes(path):
-    """`offline_zoo` names every loss that trains a policy on what is there, but for second readings."""
+    """`offline_zoo` names every loss that trains a policy on what is there, but for second readings;
+    `online_zoo` every recipe that samples."""
     config = compose("run", overrides=[f"experiment={path.stem}"], return_hydra_config=True)
     params = config.hydra.sweeper.params or {}
     swept = set(params.get("algo", config.hydra.runtime.choices.algo).split(","))
@@ -105,3 +106,7 @@ def test_experiments_name_recipes(path):
         }
         second = {"cpo_sum", "orpo_token_mean", "rrhf_authors_code"}
         assert offline - swept == second
+    if path.stem == "online_zoo":
+        online = {name for name, text in RECIPES.items() if "override /feed:" in text}
+        apart = {name for name in online if name.endswith("_authors_code")}
+        assert online - swept == apart | {"ppo_no_kl", "ppo_turns", "ppo_turns_bandit"}
