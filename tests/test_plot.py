@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from bench.__main__ import main
-from bench.reports.plot import compared, training
+from bench.reports.plot import compared, learned, training
 from bench.run import of_arms
 
 PNG = b"\x89PNG"
@@ -37,6 +37,12 @@ def test_several_runs_have_a_panel_for_what_any_of_them_has():
     assert offline.startswith(PNG)
     width = [int.from_bytes(x[16:20], "big") for x in (offline, both)]
     assert width[1] == 1.5 * width[0]  # gold and KL; and the reward
+
+
+def test_what_a_critic_learned_alone_is_left_out():
+    log = LOG.assign(stage=["ppo_max: critic", "ppo_max", "ppo_max", "ppo_max"])
+    assert learned(log)["step"].tolist() == [2, 3, 4]
+    assert learned(LOG) is LOG
 
 
 def test_a_record_has_what_every_round_said_of_its_sources():

@@ -81,7 +81,7 @@ def compared(logs: "Mapping[str, DataFrame]") -> bytes:
     for axes, (column, title) in zip(panels, shown.items(), strict=True):
         for name, log in logs.items():
             if column in log:
-                points = log[["step", column]].dropna()
+                points = learned(log)[["step", column]].dropna()
                 axes.plot(points["step"], points[column], color=colours[recipes[name]], lw=1.2)
         axes.set(title=title, xlabel="updates")
     for recipe, colour in colours.items():
@@ -89,6 +89,11 @@ def compared(logs: "Mapping[str, DataFrame]") -> bytes:
     handles = panels[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=8)
     return png(figure)
+
+
+def learned(log: "DataFrame") -> "DataFrame":
+    """Without the updates of a critic that learned alone before the policy did."""
+    return log[log["stage"] == log["stage"].iloc[-1]] if "stage" in log else log
 
 
 def draw_arms(axes: "Axes", kind: str, table: "DataFrame", colours: dict[str, str]) -> None:
