@@ -14,7 +14,16 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .ops import Group, Mask, PerResponse, PerToken, masked, masked_sum
+from .ops import (
+    Group,
+    Mask,
+    PerResponse,
+    PerToken,
+    clipped_surrogate,
+    clipped_value,
+    masked,
+    masked_sum,
+)
 
 X = TypeVar("X")
 
@@ -260,6 +269,10 @@ class Loss:
         self.parts = parts
         self.metrics = {name: x.detach() for name, x in (metrics or {}).items()}
 
+    def __add__(self, other: "Loss") -> "Loss":
+        """The parts and the metrics of both."""
+        return Loss(**self.parts, **other.parts, metrics=self.metrics | other.metrics)
+
     @property
     def weights(self) -> dict[str, Tensor]:
         """The denominator of each part in these rows; those of all rows add up."""
@@ -278,6 +291,30 @@ class Loss:
             if only is None or name in only
         ]
         return torch.stack(shares).sum()
+
+
+def actor_critic(rollouts: Rollouts, clip: float, value_clip: float, value_coef: float) -> Loss:
+    """The two parts of a policy and its critic, given `advantages` and `returns` of each token:
+
+    −min(ρ A, clip(ρ, 1 ± ε) A) + c ½ max[(V − R)², (V′ − R)²],  ρ = π_θ / π_old, V′ within ε_v of V_old.
+    """
+    mask, ratios, credit = rollouts.responses.mask, rollouts.token_ratios, rollouts.credit
+    policy = clipped_surrogate(ratios, credit.advantages, clip)
+
+    values = masked(rollouts.critic.values, mask)
+    old_values = masked(rollouts.critic.old_values, mask)
+    value = clipped_value(values, old_values, credit.returns, value_clip)
+
+    clipped = policy > -ratios * credit.advantages
+    return Loss(
+        policy=Mean.over(policy, mask),
+        value=Mean.over(value, mask, coef=value_coef),
+        metrics={
+            "ratio": ratios[mask],
+            "clipfrac": clipped.to(ratios.dtype)[mask],
+            "value": values[mask],
+        },
+    )
 
 
 # -- what it learns from; `needs` are the optional fields that `loss` reads, by name. An instance whose

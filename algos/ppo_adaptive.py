@@ -15,11 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .core import Credits, FromRollouts, Loss, Mean, Rollouts
+from .core import Credits, FromRollouts, Loss, Rollouts, actor_critic
 from .ops import (
     PerToken,
-    clipped_surrogate,
-    clipped_value,
     gae,
     masked,
     masked_sum,
@@ -78,21 +76,6 @@ class PPOAdaptive(FromRollouts, Credits):
         return credit, State(then.to(state.kl_coef))
 
     def loss(self, rollouts: Rollouts) -> Loss:
-        mask, ratios, credit = rollouts.responses.mask, rollouts.token_ratios, rollouts.credit
-        policy = clipped_surrogate(ratios, credit.advantages, self.clip)
-
-        values = masked(rollouts.critic.values, mask)
-        old_values = masked(rollouts.critic.old_values, mask)
-        value = clipped_value(values, old_values, credit.returns, self.value_clip)
-
-        clipped = policy > -ratios * credit.advantages
-        return Loss(
-            policy=Mean.over(policy, mask),
-            value=Mean.over(value, mask, coef=self.value_coef),
-            metrics={
-                "ratio": ratios[mask],
-                "clipfrac": clipped.to(ratios.dtype)[mask],
-                "value": values[mask],
-                "kl_coef": credit.kl_coef.expand(len(mask)).to(ratios.dtype),
-            },
-        )
+        kl_coef = rollouts.credit.kl_coef.expand(len(rollouts.rewards))
+        paid = Loss(metrics={"kl_coef": kl_coef.to(rollouts.token_old_logps.dtype)})
+        return actor_critic(rollouts, self.clip, self.value_clip, self.value_coef) + paid

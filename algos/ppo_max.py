@@ -20,11 +20,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .core import Credits, FromRollouts, Loss, Mean, Rollouts
+from .core import Credits, FromRollouts, Loss, Mean, Rollouts, actor_critic
 from .ops import (
     PerToken,
-    clipped_surrogate,
-    clipped_value,
     gae,
     masked,
     priced_rewards,
@@ -104,28 +102,12 @@ class PPOMax(FromRollouts, Credits):
         return Credit(advantages, returns=raw + values), State(mean, squares, count)
 
     def loss(self, rollouts: Rollouts) -> Loss:
-        mask, ratios, credit = rollouts.responses.mask, rollouts.token_ratios, rollouts.credit
-        values = masked(rollouts.critic.values, mask)
-        old_values = masked(rollouts.critic.old_values, mask)
-        policy = clipped_surrogate(ratios, credit.advantages, self.clip)
-        value = clipped_value(values, old_values, credit.returns, self.value_clip)
-        parts = {
-            "policy": Mean.over(policy, mask),
-            "value": Mean.over(value, mask, coef=self.value_coef),
-        }
+        loss = actor_critic(rollouts, self.clip, self.value_clip, self.value_coef)
         if "token_entropy" in self.needs:
-            entropy = masked(rollouts.responses.token_entropy, mask)
-            paid = entropy.clamp(max=self.entropy_clip)
-            parts["entropy"] = Mean.over(-paid, mask, coef=self.entropy_coef)
+            responses = rollouts.responses
+            entropy = masked(responses.token_entropy, responses.mask).clamp(max=self.entropy_clip)
+            loss += Loss(entropy=Mean.over(-entropy, responses.mask, coef=self.entropy_coef))
         if "pretrain" in self.needs:
             text = rollouts.pretrain
-            parts["pretrain"] = Mean.over(text.token_nll, text.mask, coef=self.ptx_coef)
-        clipped = policy > -ratios * credit.advantages
-        return Loss(
-            **parts,
-            metrics={
-                "ratio": ratios[mask],
-                "clipfrac": clipped.to(ratios.dtype)[mask],
-                "value": values[mask],
-            },
-        )
+            loss += Loss(pretrain=Mean.over(text.token_nll, text.mask, coef=self.ptx_coef))
+        return loss

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import torch
 
-from .core import Credits, FromRollouts, Loss, Mean, Rollouts
-from .ops import PerToken, clipped_surrogate, clipped_value, gae, masked, priced_rewards, whiten
+from .core import Credits, FromRollouts, Loss, Rollouts, actor_critic
+from .ops import PerToken, gae, masked, priced_rewards, whiten
 
 
 @dataclass(frozen=True)
@@ -59,18 +59,4 @@ class RTO(FromRollouts, Credits):
         return Credit(whiten(advantages, mask), returns=advantages + values), state
 
     def loss(self, rollouts: Rollouts) -> Loss:
-        mask, ratios, credit = rollouts.responses.mask, rollouts.token_ratios, rollouts.credit
-        values = masked(rollouts.critic.values, mask)
-        old_values = masked(rollouts.critic.old_values, mask)
-        policy = clipped_surrogate(ratios, credit.advantages, self.clip)
-        value = clipped_value(values, old_values, credit.returns, self.value_clip)
-        clipped = policy > -ratios * credit.advantages
-        return Loss(
-            policy=Mean.over(policy, mask),
-            value=Mean.over(value, mask, coef=self.value_coef),
-            metrics={
-                "ratio": ratios[mask],
-                "clipfrac": clipped.to(ratios.dtype)[mask],
-                "value": values[mask],
-            },
-        )
+        return actor_critic(rollouts, self.clip, self.value_clip, self.value_coef)

@@ -326,10 +326,7 @@ def metrics(made: Path, **said: str) -> dict[str, Metric]:
             unit, signature = UNITS.get(name, (None, None))
             interval = mean_interval(rows[name].astype(float).to_numpy())
             found[label] = Metric(
-                value=interval.value,
-                low=None if isnan(interval.low) else interval.low,
-                high=None if isnan(interval.high) else interval.high,
-                n=interval.n,
+                **interval.fields,
                 estimator="mean over prompts, percentile bootstrap",
                 signature=signed.get(signature) if signature else None,
                 unit=unit,

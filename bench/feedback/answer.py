@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from ..models.sampling import Samples
 
 
@@ -19,6 +21,12 @@ class Answer:
     def length(self) -> int:
         """Tokens of ours."""
         return sum(i >= 0 for i in self.ids)
+
+
+def read(table: "DataFrame") -> list[Answer]:
+    """Those of a table whose columns are text, ids and finished."""
+    columns = zip(table["text"], table["ids"], table["finished"], strict=True)
+    return [Answer(text, tuple(ids), bool(done)) for text, ids, done in columns]
 
 
 def answers_of(words: Any, drawn: "Samples") -> list[Answer]:

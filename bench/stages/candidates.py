@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..feedback.answer import Answer
+from ..feedback.answer import Answer, read
 from ..tasks.example import Example
 from . import lengths, sft, tokenizer
 from .decoding import decoding_key, decoding_of
@@ -58,11 +58,7 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
 def load(folder: Path) -> list[Answer]:
     import pandas as pd
 
-    table = pd.read_parquet(folder / "candidates.parquet")
-    return [
-        Answer(text, tuple(ids), bool(done))
-        for text, ids, done in zip(table["text"], table["ids"], table["finished"], strict=True)
-    ]
+    return read(pd.read_parquet(folder / "candidates.parquet"))
 
 
 def test_examples(cell: "Cell") -> list[tuple[str, Example]]:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..feedback import gold
-from ..feedback.answer import Answer
-from ..stats.bootstrap import mean_interval, wilson
+from ..feedback.answer import read
+from ..stats.bootstrap import mean_interval
+from ..stats.calibration import accuracy
 from ..tasks.example import DataError
 from . import ensemble, labels, reward_model, samples
 
@@ -44,10 +45,7 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     drawn = pd.read_parquet(cell.make(samples, part="waiting") / "samples.parquet")
     known = labels.by_id(cell)
     examples = [known[i] for i in drawn["example"]]
-    answers = [
-        Answer(text, tuple(ids), bool(done))
-        for text, ids, done in zip(drawn["text"], drawn["ids"], drawn["finished"], strict=True)
-    ]
+    answers = read(drawn)
     with cell.display.stage("disagreement"):
         said = np.array([
             reward_model.rewards(cell, examples=examples, answers=answers, **member)
@@ -88,12 +86,8 @@ def disagreement(margins: np.ndarray) -> np.ndarray:
 
 
 def mean(share: np.ndarray) -> dict[str, Any]:
-    interval = mean_interval(share)
     return {
-        "value": interval.value,
-        "low": interval.low,
-        "high": interval.high,
-        "n": interval.n,
+        **mean_interval(share).fields,
         "estimator": "share of pairs of members, mean over pairs of answers, percentile bootstrap",
         "unit": "share",
     }
@@ -105,16 +99,11 @@ def accuracies(margins: np.ndarray, exact: np.ndarray) -> dict[str, dict[str, An
     cut = max(1, round(DISPUTED * len(margins)))
     found = {}
     for name, rows in (("disputed", slice(0, cut)), ("undisputed", slice(cut, None))):
-        decided = exact[rows] != 0
-        right = (margins[rows] * exact[rows] > 0)[decided]
-        if not len(right):
+        agreement = (margins[rows] * np.sign(exact[rows]))[exact[rows] != 0]
+        if not len(agreement):
             continue
-        interval = wilson(int(right.sum()), len(right))
         found[f"accuracy_{name}"] = {
-            "value": interval.value,
-            "low": interval.low,
-            "high": interval.high,
-            "n": interval.n,
+            **accuracy(agreement).fields,
             "estimator": "share of pairs on which the mean reward sides with gold, Wilson interval",
             "unit": "share",
         }

@@ -71,7 +71,7 @@ def from_dataset(cell: "Cell", algo: Any, words: Any, device: Any) -> Any:
 
     responses, seed = cell.config["budget"]["responses"], cell.config["seed"]
     if isinstance(algo, FromDemonstrations):
-        rows = [(x.prompt, x.demonstration) for x in cell.examples("train") if x.demonstration]
+        rows = [(x.prompt, x.demonstration) for x in demonstrated(cell)]
         return Shuffled(demonstrations(words, rows, device), len(rows), responses, seed)
     if isinstance(algo, FromRollouts):
         raise ValueError(

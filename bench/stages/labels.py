@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..feedback import annotators, gold, people, rouge
-from ..feedback.answer import Answer
+from ..feedback.answer import Answer, read
 from ..feedback.judge import SimulatedJudge
 from ..tasks.example import DataError, Example
 from . import ai_labeller, critique, lengths, revised_samples, reward_model, samples, tokenizer
@@ -195,10 +195,7 @@ def judged(cell: "Cell", by: str, part: str) -> tuple[Any, dict[str, int], dict[
     rows = by_id(cell)
     dropped = {"identical answers": 0, "tied by the labeller": 0}
     couples: list[tuple[Example, Answer, Answer]] = []
-    answers = [
-        Answer(text, tuple(ids), bool(done))
-        for text, ids, done in zip(drawn["text"], drawn["ids"], drawn["finished"], strict=True)
-    ]
+    answers = read(drawn)
     for example, a, b in zip(drawn["example"][::2], answers[::2], answers[1::2], strict=True):
         if a.text == b.text:
             dropped["identical answers"] += 1

@@ -34,42 +34,20 @@ def inputs(cell: "Cell") -> dict[str, Any]:
 
 def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     import pandas as pd
-    from accelerate import Accelerator
-
-    from algos import SFT
 
     from ..models.build import load_policy
     from ..models.tokens import load_tokenizer
-    from ..training.batches import Models
-    from ..training.feeds import Shuffled, demonstrations
-    from ..training.loop import Optimization, train
 
     spec = inputs(cell)
     words = load_tokenizer(cell.make(tokenizer))
     rows, dropped = revisions(cell, words)
-    settings = {k: v for k, v in spec["optimization"].items() if k not in ("updates", "responses")}
+    settings = dict(spec["optimization"])
     settings["lr"] *= spec["lr_share"]
-    size = spec["optimization"]["responses"]
-    updates = max(1, round(spec["epochs"] * len(rows) / size))
-    accelerator = Accelerator()
-    policy = accelerator.prepare_model(load_policy(cell.make(sft)))
-    with cell.display.stage("revised", updates) as bar:
-        log = train(
-            SFT(),
-            Shuffled(
-                demonstrations(words, rows, accelerator.device), len(rows), size, spec["seed"]
-            ),
-            Models(policy=policy),
-            Optimization(**settings),
-            updates=updates,
-            seed=spec["seed"],
-            micro=cell.config["model"]["micro_batch"],
-            accelerator=accelerator,
-            checkpoints=checkpoints,
-            bar=bar,
-            stage="revised",
-        ).log
-    accelerator.unwrap_model(policy).save_pretrained(folder)
+    updates = max(1, round(spec["epochs"] * len(rows) / settings["responses"]))
+    policy, log = sft.imitating(
+        cell, load_policy(cell.make(sft)), words, rows, settings, updates, checkpoints, "revised"
+    )
+    policy.save_pretrained(folder)
     words.save_pretrained(folder)
     pd.DataFrame(log).to_parquet(folder / "log.parquet")
     return {"revisions": len(rows), "dropped": dropped, "loss": log[-1]["loss"]}

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..stats.bootstrap import Interval
 from ..stats.calibration import accuracy, calibration_error, log_loss, reliability, right
 from ..tasks.example import DataError
 from . import ensemble, labels, lengths, reward_model, tokenizer
@@ -76,7 +75,7 @@ def build(cell: Cell, folder: Path, checkpoints: Path) -> dict[str, Any]:
     bins = reliability(frames[0]["log_odds"]) if "log_odds" in frames[0] else []
     return {
         "metrics": found,
-        "calibration": [{**vars(b), "accuracy": told(b.accuracy)} for b in bins],
+        "calibration": [{**vars(b), "accuracy": b.accuracy.fields} for b in bins],
     }
 
 
@@ -155,16 +154,16 @@ def measured(frame: Any, suffix: str, signed: str) -> dict[str, dict[str, Any]]:
     """The metrics of one set of pairs: name -> value, interval, how."""
     how = "share of held-out rows, undecided ones half, Wilson interval"
     share = {"estimator": how, "unit": "share"}
-    found = {"accuracy": {**told(accuracy(frame["margin"])), **share}}
+    found = {"accuracy": {**accuracy(frame["margin"]).fields, **share}}
     if "alike" in frame:  # to the tokenizer, and so undecided
         found["alike"] = {"value": float(frame["alike"].mean()), "n": len(frame), "unit": "share"}
     if "accuracy_gold" in frame:
         apart = frame["accuracy_gold"].dropna()
-        found["accuracy_gold"] = {**told(accuracy(2 * apart - 1)), **share}
+        found["accuracy_gold"] = {**accuracy(2 * apart - 1).fields, **share}
     if "log_odds" in frame:
         bins = reliability(frame["log_odds"])
         loss = {"estimator": "mean, percentile bootstrap", "unit": "nats"}
-        found["log_loss"] = {**told(log_loss(frame["log_odds"])), **loss}
+        found["log_loss"] = {**log_loss(frame["log_odds"]).fields, **loss}
         found["calibration_error"] = {
             "value": calibration_error(bins),
             "n": len(frame),
@@ -175,12 +174,6 @@ def measured(frame: Any, suffix: str, signed: str) -> dict[str, dict[str, Any]]:
         value = float(np.percentile(frame["margin"], q))
         found[f"margin_q{q:02}"] = {"value": value, "n": len(frame), "unit": "normalized reward"}
     return {f"{name}{suffix}": {**x, "signature": signed} for name, x in found.items()}
-
-
-def told(x: Interval) -> dict[str, Any]:
-    """An interval, without bounds where it has none."""
-    low, high = (None, None) if np.isnan(x.low) else (x.low, x.high)
-    return {"value": None if np.isnan(x.value) else x.value, "low": low, "high": high, "n": x.n}
 
 
 def signature(cell: Cell) -> str:

@@ -1,5 +1,6 @@
 """Stage: supervised fine-tuning. What it makes is where every policy starts, and the reference."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,52 +38,66 @@ def untrained(cell: "Cell", words: Any) -> Any:
 
 
 def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
-    """Token mean over demonstrations (algos.SFT); a model that comes fine-tuned takes 0 updates."""
+    """Imitates demonstrations; a model that comes fine-tuned takes 0 updates."""
     import pandas as pd
-    from accelerate import Accelerator
-
-    from algos import SFT
 
     from ..models import build as models
     from ..models.tokens import load_tokenizer
-    from ..training.batches import Models
-    from ..training.feeds import Shuffled, demonstrations
-    from ..training.loop import Optimization, train
 
     spec = inputs(cell)
     words = load_tokenizer(cell.make(tokenizer))
-    accelerator = Accelerator()
-    policy = accelerator.prepare_model(untrained(cell, words))
-    settings = {k: v for k, v in spec["sft"].items() if k not in ("updates", "responses")}
-    updates, log = spec["updates"] if spec["sft"]["updates"] else 0, []
-    if updates:
-        rows = [x for x in cell.examples("train") if x.demonstration]
+    policy, log = untrained(cell, words), []
+    if spec["sft"]["updates"]:
+        rows = [(x.prompt, x.demonstration) for x in cell.examples("train") if x.demonstration]
         if not rows:
             raise DataError(
                 f"task {cell.task.name} has no demonstrations: give model.path a model that is "
                 "fine-tuned already, and set model.sft.updates=0"
             )
-        feed = Shuffled(
-            demonstrations(words, [(x.prompt, x.demonstration) for x in rows], accelerator.device),
-            count=len(rows),
-            size=spec["sft"]["responses"],
-            seed=spec["seed"],
+        policy, log = imitating(
+            cell, policy, words, rows, spec["sft"], spec["updates"], checkpoints, "sft"
         )
-        with cell.display.stage("sft", updates) as bar:
-            log = train(
-                SFT(),
-                feed,
-                Models(policy=policy),
-                Optimization(**settings),
-                updates=updates,
-                seed=spec["seed"],
-                micro=cell.config["model"]["micro_batch"],
-                accelerator=accelerator,
-                checkpoints=checkpoints,
-                bar=bar,
-                stage="sft",
-            ).log
-    accelerator.unwrap_model(policy).save_pretrained(folder)
+    policy.save_pretrained(folder)
     words.save_pretrained(folder)
     pd.DataFrame(log).to_parquet(folder / "log.parquet")
     return {"parameters": models.parameters(policy), "loss": log[-1]["loss"] if log else None}
+
+
+def imitating(
+    cell: "Cell",
+    policy: Any,
+    words: Any,
+    rows: Sequence[tuple[str, str]],
+    settings: Mapping[str, Any],
+    updates: int,
+    checkpoints: Path,
+    name: str,
+) -> tuple[Any, list[dict[str, float]]]:
+    """The policy after so many updates on (prompt, response), a token mean (algos.SFT), and their log."""
+    from accelerate import Accelerator
+
+    from algos import SFT
+
+    from ..training.batches import Models
+    from ..training.feeds import Shuffled, demonstrations
+    from ..training.loop import Optimization, train
+
+    seed, accelerator = cell.config["shared_seed"], Accelerator()
+    policy = accelerator.prepare_model(policy)
+    collate = demonstrations(words, rows, accelerator.device)
+    how = {k: v for k, v in settings.items() if k not in ("updates", "responses")}
+    with cell.display.stage(name, updates) as bar:
+        run = train(
+            SFT(),
+            Shuffled(collate, len(rows), settings["responses"], seed),
+            Models(policy=policy),
+            Optimization(**how),
+            updates=updates,
+            seed=seed,
+            micro=cell.config["model"]["micro_batch"],
+            accelerator=accelerator,
+            checkpoints=checkpoints,
+            bar=bar,
+            stage=name,
+        )
+    return accelerator.unwrap_model(policy), run.log

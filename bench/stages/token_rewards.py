@@ -5,7 +5,6 @@ no such price; its policy has log-ratios to the SFT model all the same, in nats:
 """
 
 from collections.abc import Mapping
-from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,11 +92,8 @@ def metrics(table: Any) -> dict[str, dict[str, Any]]:
     for (who, split), rows in table.groupby(["who", "split"]):
         name = "implicit_reward" + ("" if who == "end" else f"_{who}") + split.removeprefix("test")
         mean = mean_interval(rows.groupby("prompt_id")["reward"].sum().to_numpy())
-        bounds = {} if isnan(mean.low) else {"low": mean.low, "high": mean.high}
         found[name] = {
-            "value": mean.value,
-            "n": mean.n,
-            **bounds,
+            **mean.fields,
             "estimator": "β (log π − log π_SFT) of a response, mean over prompts, percentile bootstrap",
             "unit": "β · nats a response",
         }

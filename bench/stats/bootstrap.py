@@ -13,6 +13,7 @@ Phipson & Smyth, 2010, https://arxiv.org/abs/1603.05766 (why + 1).
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from math import isnan
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,6 +31,11 @@ class Interval:
     low: float
     high: float
     n: int  # values averaged
+
+    @property
+    def fields(self) -> dict[str, float | int | None]:
+        """As records have them: None where there is no number."""
+        return {name: None if isnan(x) else x for name, x in vars(self).items()}
 
 
 @dataclass(frozen=True)
