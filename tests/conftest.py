@@ -1,10 +1,15 @@
 """What several test files ask for by name."""
 
+import sys
 from collections.abc import Callable
 
 import pytest
+from absl import logging  # rouge-score's
 
 from tests.server import KEY, Server
+
+# Hydra closes every log handler, and absl's closes a stream that is not the process's: pytest's capture.
+logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 
 @pytest.fixture

@@ -35,13 +35,14 @@ def committed() -> list[Record]:
     return [r for r in map(read, sorted(RECORDS.glob("*.json"))) if r.status == "good"]
 
 
-def record(task: str, seed: int, recipe: str) -> Record:
+def record(task: str, seed: int, recipe: str, budget: str = "default") -> Record:
     """The one of a recipe, or control, whose shared stages have this seed, as it is by itself."""
     (found,) = [
         r
         for r in committed()
         if (r.task.name, r.config["shared_seed"], r.recipe) == (task, seed, recipe)
         and (r.kind == "control") == (recipe in evaluate.CONTROLS)
+        and r.config["budget"]["name"] == budget
         and r.decoding["temperature"] == 1.0
         and "ensemble" not in r.config["feedback"]
     ]
@@ -73,7 +74,7 @@ def test_reward_models_of_the_records_know_gold_order(task, seed):
 
 def test_a_reward_model_that_is_trusted_too_far():
     """PPO without a price on KL: its reward rises from the peak to the end, and gold falls."""
-    run = record("digest", 0, "ppo_no_kl").metrics
+    run = record("digest", 0, "ppo_no_kl", budget="long").metrics
     assert run.end["trained_reward"].low > run.peak["trained_reward"].high
     assert run.end["gold"].high < run.peak["gold"].low
 

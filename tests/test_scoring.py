@@ -169,7 +169,7 @@ def calls(model) -> list[int]:
         (frozenset({"token_ref_logps"}), ("token_ref_logps",), 0),
         (EVERYTHING, ("token_ref_logps",), 1),
     ],
-    ids=str,
+    ids=lambda x: "+".join(sorted(x)) if isinstance(x, frozenset | tuple) else str(x),
 )
 def test_a_reference_is_called_only_for_what_is_needed_and_not_given(needs, given, forwards):
     policy, reference = tiny.llama(0), tiny.llama(1)
