@@ -1,5 +1,6 @@
-"""What several test files ask for by name."""
+"""How the tests share a machine, and what several of them ask for by name."""
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -7,6 +8,9 @@ import pytest
 from absl import logging  # rouge-score's
 
 from tests.server import KEY, Server
+
+# A process a core is enough; torch, not imported yet, reads this when it is.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Hydra closes every log handler, and absl's closes a stream that is not the process's: pytest's capture.
 logging.get_absl_handler().python_handler.stream = sys.__stderr__
