@@ -78,7 +78,7 @@ def test_a_pair_is_the_best_and_the_worst_answer_to_a_prompt():
 
 
 def test_win_rates_are_over_the_answers_to_the_same_prompt():
-    batch, _ = online(DPO(), temperature=2.0)(0, models())
+    batch, _ = online(DPO(), preference_temperature=2.0)(0, models())
     best = sum(1 / (1 + math.exp(-(3 - r) / 2)) for r in (3, 1, 2, 0)) / 4
     assert_close(batch.given["win_rate"], torch.tensor([best] * 3 + [1 - best] * 3))
 
@@ -162,12 +162,24 @@ def test_who_wrote_an_answer_is_told_whoever_wins():
 
 def test_the_reward_against_an_opponent_is_how_probably_one_is_preferred():
     calls = iter([[0.0, 5.0, 1.0], [1.0, 1.0, 1.0]])
-    how = {"per_prompt": 1, "against": 0.5, "temperature": 2.0}
+    how = {"per_prompt": 1, "against": 0.5, "preference_temperature": 2.0}
     batch, said = online(PPO(), lambda *_: next(calls), **how)(0, models())
     wanted = torch.sigmoid(torch.tensor([-1.0, 4.0, 0.0]) / 2)
     assert_close(batch.rewards, wanted)
     assert said["rollout/preferred"] == pytest.approx(wanted.mean().item())
     assert len(batch) == 3
+
+
+def test_who_is_sampled_at_a_temperature_is_trained_and_priced_at_it():
+    hot, them = replace(sampler(by_number), decoding=Decoding(2.0, max_new_tokens=6)), models()
+    batch, _ = replace(online(PPO()), sampler=hot)(0, them)
+    same(rows(batch.tokens), hot(them.policy, hot.examples(0, 3), 4, 0).samples.rows)
+    scored = batch.score(frozenset({"token_ref_logps"}), them, torch.arange(12), forward=True)
+    assert_close(scored.token_ratios[batch.tokens.mask], torch.ones(int(batch.tokens.mask.sum())))
+    known = reference_logps(them.reference, batch.tokens, 4, temperature=2.0)
+    assert_close(scored.responses.token_ref_logps, known)
+    plain = reference_logps(them.reference, batch.tokens, 4)
+    assert not torch.allclose(known, plain, atol=1e-2)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])

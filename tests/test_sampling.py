@@ -92,11 +92,12 @@ def test_no_prompts_no_samples(model):
 # -- what is drawn
 
 
-@pytest.mark.parametrize("decoding", [{}, {"temperature": 0.5, "top_p": 0.9}])
-def test_log_probabilities_are_those_of_scoring_at_temperature_1(model, decoding):
+@pytest.mark.parametrize("decoding", [{}, {"temperature": 0.5, "top_p": 0.9}, {"temperature": 2.0}])
+def test_log_probabilities_are_those_of_scoring_at_the_temperature_of_drawing(model, decoding):
     found = draw(model, decoding=decoding)
+    temperature = decoding.get("temperature", 1.0)
     tokens = Tokens.collate(list(zip(PROMPTS, found.ids, strict=True)), tiny.PAD)
-    scored = score(tokens, frozenset(), model).token_logps[tokens.mask]
+    scored = score(tokens, frozenset(), model, temperature=temperature).token_logps[tokens.mask]
     drawn = torch.tensor([x for row in found.logps for x in row])
     assert_close(drawn, scored.detach(), rtol=1e-5, atol=1e-5)
 

@@ -50,8 +50,8 @@ class Decoding:
 @dataclass(frozen=True)
 class Samples:
     """A response an entry. prompts: what it answers, as token ids; ids: its tokens, EOS included where
-    there is one; logps: theirs, under the policy at temperature 1, 0 for what others say; finished:
-    whether EOS came before the length limit."""
+    there is one; logps: theirs, at the temperature of drawing (1 where that is greedy) and before top_p
+    cuts, 0 for what others say; finished: whether EOS came before the length limit."""
 
     prompts: list[Sequence[int]]
     ids: list[list[int]]
@@ -192,7 +192,7 @@ def _decode(model, prompts, decoding, noise, pad_id, eos_id, per_prompt):
             x.repeat_interleave(per_prompt, 0) for x in (attention, position, logits)
         )
 
-    total = len(prompts) * per_prompt
+    total, temperature = len(prompts) * per_prompt, decoding.temperature or 1.0
     noise = noise.to(device)
     tokens = torch.full((total, decoding.max_new_tokens), pad_id, device=device)
     logps = torch.zeros(total, decoding.max_new_tokens, device=device)
@@ -203,7 +203,9 @@ def _decode(model, prompts, decoding, noise, pad_id, eos_id, per_prompt):
         logits = logits.float()
         chosen = pick(logits, noise[alive, step], decoding)
         tokens[alive, step] = chosen
-        logps[alive, step] = logits.log_softmax(-1).gather(1, chosen[:, None]).squeeze(1)
+        logps[alive, step] = (
+            (logits / temperature).log_softmax(-1).gather(1, chosen[:, None]).squeeze(1)
+        )
         ended = alive[(chosen == eos_id) & ~finished[alive]]
         length[ended], finished[ended] = step + 1, True
         keep = (~finished[alive]).nonzero().squeeze(1)

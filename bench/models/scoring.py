@@ -55,9 +55,10 @@ def score(
     needs: frozenset[str],
     policy: nn.Module | None,
     reference: nn.Module | None = None,
+    temperature: float = 1.0,
     **given: Tensor,
 ) -> Responses:
-    """Score responses as far as `needs` asks.
+    """Score responses as far as `needs` asks, by what either model says at a temperature.
 
     `given` is what is known already: reward, win_rate, reference log-probs from the store, ...
     Without a policy every quantity not given is zero: the cheap pass that learns only the weights
@@ -84,7 +85,7 @@ def score(
     def told(
         targets: Tensor, states: Tensor, ref_states: Tensor | None = None
     ) -> dict[str, Tensor]:
-        logps = all_logps(head, states)
+        logps = all_logps(head, states, temperature)
         found = {"token_logps": logps.gather(1, targets).squeeze(1)}
         if "token_entropy" in missing:
             found["token_entropy"] = -(logps.exp() * logps).sum(-1)
@@ -92,7 +93,7 @@ def score(
             found["token_collision"] = (2 * logps).logsumexp(-1)
         if ref_states is not None:
             with torch.no_grad():
-                ref_logps = all_logps(ref_head, ref_states)
+                ref_logps = all_logps(ref_head, ref_states, temperature)
             if "token_ref_logps" in missing:
                 found["token_ref_logps"] = ref_logps.gather(1, targets).squeeze(1)
             if "token_ref_kl" in missing:
@@ -104,9 +105,9 @@ def score(
     return Responses(mask=mask, **scored, **given)
 
 
-def all_logps(head: nn.Module, states: Tensor) -> Tensor:
+def all_logps(head: nn.Module, states: Tensor, temperature: float = 1.0) -> Tensor:
     """log π(· | prompt, y_<t) of the whole vocabulary: Float[N, V]."""
-    return head(states).float().log_softmax(-1)
+    return (head(states).float() / temperature).log_softmax(-1)
 
 
 def width(head: nn.Module, states: Tensor) -> int:
@@ -143,11 +144,13 @@ def state_values(model: nn.Module, tokens: Tokens) -> Tensor:
 
 
 @torch.no_grad()
-def reference_logps(model: nn.Module, tokens: Tokens, rows: int) -> Tensor:
+def reference_logps(
+    model: nn.Module, tokens: Tokens, rows: int, temperature: float = 1.0
+) -> Tensor:
     """log π_ref of every response token, `rows` responses at a time: Float[B, T]."""
-    return torch.cat([
-        score(part, frozenset(), model).token_logps for part in in_parts(tokens, rows)
-    ])  # fmt: skip
+    parts = in_parts(tokens, rows)
+    scored = (score(part, frozenset(), model, temperature=temperature) for part in parts)
+    return torch.cat([x.token_logps for x in scored])
 
 
 @torch.no_grad()

@@ -160,7 +160,7 @@ def online(cell: "Cell", algo: Any, words: Any, device: Any) -> "Phases":
             micro=cell.config["model"]["micro_batch"],
             device=device,
             against=against,
-            temperature=feed.get("temperature", 1.0),
+            preference_temperature=feed.get("preference_temperature", 1.0),
             missing_end_penalty=feed["missing_end_penalty"],
             turn_discount=feed.get("turn_discount"),
             teacher=tells,
@@ -228,7 +228,12 @@ def sampler(cell: "Cell", words: Any, prompts: Sequence[Example], rewards: Any =
     from ..models.sampling import Decoding
     from ..training.phases import Sampler
 
-    decoding = Decoding(max_new_tokens=cell.config["task"]["response_tokens"])
+    temperature = cell.config["feed"].get("temperature", 1.0)
+    if not temperature > 0:
+        raise ValueError(
+            f"feed.temperature={temperature}: samples are drawn at a temperature above 0"
+        )
+    decoding = Decoding(temperature, max_new_tokens=cell.config["task"]["response_tokens"])
     return Sampler(words, prompts, decoding, cell.config["seed"], rewards, cell.task.replies)
 
 

@@ -47,11 +47,17 @@ class Models:
 
 
 def respond(
-    tokens: Tokens, needs: frozenset[str], models: Models, forward: bool, **given: Tensor
+    tokens: Tokens,
+    needs: frozenset[str],
+    models: Models,
+    forward: bool,
+    temperature: float = 1.0,
+    **given: Tensor,
 ) -> Responses:
     """Responses scored by whoever the loss asks for: the policy, or a reward model in training."""
     if "score" not in needs:
-        return score(tokens, needs, models.policy if forward else None, models.reference, **given)
+        policy = models.policy if forward else None
+        return score(tokens, needs, policy, models.reference, temperature, **given)
     zeros = torch.zeros(len(tokens), device=tokens.ids.device)
     values = models.reward.raw(tokens) if forward else zeros
     return score(tokens, needs, None, **given, score=values)
@@ -179,7 +185,8 @@ class RankingBatch(Batch):
 
 @dataclass(frozen=True)
 class RolloutBatch(Batch):
-    """Samples of the policy as it was, with what is known of them since then."""
+    """Samples of the policy as it was, with what is known of them since then. The policy is what its
+    model says at the temperature that they were drawn at, and so is the reference."""
 
     token_old_logps: Tensor
     rewards: Tensor
@@ -189,6 +196,7 @@ class RolloutBatch(Batch):
     extra: Mapping[str, Tensor] = field(default_factory=dict)  # what else a loss may need
     old_values: Tensor | None = None
     pretrain: Tokens | None = None  # plain text, a row a response
+    temperature: float = 1.0
 
     @property
     def responses_a_row(self) -> int:
@@ -203,7 +211,8 @@ class RolloutBatch(Batch):
         """Without `forward` the policy is still the one that sampled, so that nothing is missing."""
         tokens = self.read(rows)
         old = self.token_old_logps[rows]
-        responses = respond(tokens, needs, models, forward, **self.known(self.given, rows))
+        known = self.known(self.given, rows)
+        responses = respond(tokens, needs, models, forward, self.temperature, **known)
         if not forward:
             responses = responses.replace(token_logps=old)
         extra: dict[str, Any] = {name: x[rows] for name, x in self.extra.items() if name in needs}

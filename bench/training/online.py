@@ -53,8 +53,8 @@ class Online:
     """Collects a phase. `prompts` are drawn for it, with `per_prompt` answers of the policy to each, and
     as many of an opponent where `against` says who that is: π_θ^(1 − against) π_ref^against.
 
-    P(a ≻ b) = σ((r_a − r_b) / temperature), in units of reward, is what losses that ask for win rates
-    are told, and what a policy gradient has for a reward where there is an opponent. Where a
+    P(a ≻ b) = σ((r_a − r_b) / preference_temperature), in units of reward, is what losses that ask for
+    win rates are told, and what a policy gradient has for a reward where there is an opponent. Where a
     `turn_discount` is given, each turn of a dialogue earns its own reward, and costs that at its end.
 
     A `teacher` tells log π_teacher − log π_ref of every token; `plain` is text that some losses imitate
@@ -69,7 +69,7 @@ class Online:
     micro: int
     device: Any
     against: float | None = None
-    temperature: float = 1.0
+    preference_temperature: float = 1.0
     missing_end_penalty: float = 0.0
     turn_discount: float | None = None
     teacher: nn.Module | None = None
@@ -103,18 +103,21 @@ class Online:
 
     def preferred(self, rewards: Tensor, others: Tensor) -> Tensor:
         """P(a ≻ b)."""
-        return torch.sigmoid((rewards - others) / self.temperature)
+        return torch.sigmoid((rewards - others) / self.preference_temperature)
 
     # -- all answers
 
     def rollouts(self, own: Answers, other: Answers | None, models: Models, number: int) -> Phase:
         tokens = self.tokens(own.samples.rows)
         old = ragged(own.samples.logps, tokens.width).to(self.device)
+        temperature = self.sampler.plain.decoding.temperature
         given, more = {}, {}
         values = None
         with torch.no_grad():
             if models.reference is not None:
-                given["token_ref_logps"] = reference_logps(models.reference, tokens, self.micro)
+                given["token_ref_logps"] = reference_logps(
+                    models.reference, tokens, self.micro, temperature
+                )
             if models.critic is not None:
                 values = state_values(models.critic, tokens)
         if given:
@@ -143,7 +146,7 @@ class Online:
             discounts = torch.where(ends, self.turn_discount, 1.0)
             extra["token_discounts"] = discounts.to(self.device)
         if self.teacher is not None:
-            taught = reference_logps(self.teacher, tokens, self.micro)
+            taught = reference_logps(self.teacher, tokens, self.micro, temperature)
             extra["token_rewards"] = masked(taught - given["token_ref_logps"], tokens.mask)
             more["rollout/token_rewards"] = extra["token_rewards"].sum(-1).mean().item()
         pretrain = None
@@ -160,6 +163,7 @@ class Online:
             extra=extra,
             old_values=values,
             pretrain=pretrain,
+            temperature=temperature,
         )
         return batch, more
 
