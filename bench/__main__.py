@@ -188,26 +188,32 @@ def token_rewards(words: list[str]) -> int:
 def plot(words: list[str]) -> int:
     from pandas import read_parquet
 
-    from .reports.plot import compared, training
+    from .reports.plot import compared, overoptimized, training
     from .store import write_atomically
 
     if not words:
         raise Unknown("usage: prefzoo plot RUN [RUN ...] (`prefzoo board` shows runs)")
-    logs = {}
+    logs, sought = {}, {}
     for run in (find_run(word, Path("runs/records")).stem for word in words):
         log = Path("runs/training") / f"{run}.parquet"
         if not log.exists():
             raise Unknown(f"{log} is not there: {run} was not trained here")
         logs[run] = read_parquet(log)
+        if (far := Path("runs/overoptimization") / f"{run}.parquet").exists():
+            sought[run] = read_parquet(far)
     if len(logs) == 1:
         ((name, log),) = logs.items()
         drawn = training(log)
     else:
         name = "-".join(dict.fromkeys(run.rpartition("-")[0] for run in logs))
         drawn = compared(logs)
-    picture = Path("runs/plots") / f"{name}.png"
-    write_atomically(picture, drawn)
-    print(picture)
+    pictures = {name: drawn}
+    if sought:
+        pictures[f"{name}-overoptimization"] = overoptimized(sought)
+    for called, picture in pictures.items():
+        path = Path("runs/plots") / f"{called}.png"
+        write_atomically(path, picture)
+        print(path)
     return 0
 
 

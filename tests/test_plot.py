@@ -87,6 +87,19 @@ def test_several_runs_are_drawn_together(here, capsys):
     assert capsys.readouterr().out == "runs/plots/dpo-ppo.png\n"
 
 
+def test_distance_is_drawn_beside_where_it_was_measured(here, capsys):
+    (here / "runs/training").mkdir()
+    (here / "runs/overoptimization").mkdir()
+    LOG.to_parquet(here / "runs/training/dpo-1a2b.parquet")
+    curve = {"kl": [0.0, 1.0], "gold": [0.5, 0.7], "gained": [0.0, 0.2], "law": [0.0, 0.2]}
+    table = pd.DataFrame({"who": ["best_of_n", "training"], "proxy": [0.0, None], **curve})
+    table.to_parquet(here / "runs/overoptimization/dpo-1a2b.parquet")
+    assert main(["plot", "dpo"]) == 0
+    picture = "runs/plots/dpo-1a2b-overoptimization.png"
+    assert capsys.readouterr().out.splitlines()[1] == picture
+    assert (here / picture).read_bytes().startswith(PNG)
+
+
 def test_what_cannot_be_drawn_is_told(here, capsys):
     assert main(["plot"]) == 1
     assert main(["plot", "dpo"]) == 1

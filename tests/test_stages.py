@@ -26,6 +26,7 @@ from bench.stages import (
     labels,
     lengths,
     optimize,
+    overoptimization,
     planted_errors,
     reference_scores,
     revised,
@@ -75,6 +76,7 @@ STAGES = [  # in the order in which they are made
     (evaluate, {"who": "end"}),
     (token_rewards, {}),
     (planted_errors, {}),
+    (overoptimization, {}),
     (disagreement, {}),
 ]
 MORE = {  # what a stage needs said besides
@@ -339,6 +341,7 @@ PINNED = {
     "evaluate": (2, -1.2650421177968383),
     "token_rewards": (1, 0.2200319290161133),
     "planted_errors": (1, 76.0),
+    "overoptimization": (1, -14.392269952269935),
     "disagreement": (1, 0.5638),
 }
 
@@ -373,6 +376,8 @@ def summary(made: Cell, stage, choice) -> float:
             return float(pd.read_parquet(folder / "token_rewards.parquet")["reward"].abs().sum())
         case "planted_errors":
             return float(pd.read_parquet(folder / "planted_errors.parquet")["position"].sum())
+        case "overoptimization":
+            return float(pd.read_parquet(folder / "overoptimization.parquet")["gold"].sum())
         case "disagreement":
             lines = (folder / "disagreement.jsonl").read_text().splitlines()
             return sum(json.loads(line)["deviation"] for line in lines)
@@ -387,6 +392,28 @@ def test_behaviour_changes_with_the_version_alone(made, stage, choice):
         made = Cell(resolved([*WORDS, *more], config_folder()), made.store)
     assert version == stage.VERSION, "pin what the new version makes"
     assert summary(made, stage, choice) == pytest.approx(number, rel=1e-3), "give it a new VERSION"
+
+
+# -- over-optimization
+
+
+def test_the_best_of_n_is_the_control_of_that_name(made):
+    table = pd.read_parquet(made.make(overoptimization) / "overoptimization.parquet")
+    curve = table[table["who"] == "best_of_n"].set_index("n")
+    answers = pd.read_parquet(made.make(evaluate, who="best_of_16") / "answers.parquet")
+    best = answers[answers["split"] == "test"]
+    assert curve.loc[16, "gold"] == pytest.approx(best["gold"].mean())
+    assert curve.loc[16, "proxy"] == pytest.approx(best["proxy"].mean(), rel=1e-5)
+    assert curve["proxy"].is_monotonic_increasing
+    assert curve.loc[1, ["kl", "gained"]].tolist() == [0, 0]
+
+
+def test_a_training_gains_over_the_sft_model_where_it_was_validated(made):
+    table = pd.read_parquet(made.make(overoptimization) / "overoptimization.parquet")
+    seen = table[table["who"] == "training"]
+    log = pd.read_parquet(made.make(optimize) / "log.parquet").dropna(subset="validation/gold")
+    assert seen["gold"].tolist() == log["validation/gold"].tolist()
+    assert (seen["gold"] - seen["gained"]).nunique() == 1
 
 
 # -- rewards of tokens

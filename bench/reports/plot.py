@@ -91,6 +91,42 @@ def compared(logs: "Mapping[str, DataFrame]") -> bytes:
     return png(figure)
 
 
+def overoptimized(tables: "Mapping[str, DataFrame]") -> bytes:
+    """Gold, solid, and the reward learned from, dashed, by distance from the SFT model; dotted the law
+    that was fitted to gold. Best-of-n of the SFT models, then trainings, a colour a recipe; names are
+    those of runs."""
+    from matplotlib.figure import Figure
+
+    recipes = {name: name.rpartition("-")[0] for name in tables}
+    colours = {recipe: f"C{i}" for i, recipe in enumerate(dict.fromkeys(recipes.values()))}
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    axes = dict(zip(("best_of_n", "training"), figure.subplots(1, 2), strict=True))
+    drawn: set[tuple[float, ...]] = set()
+    for name, table in tables.items():
+        for who, rows in table.groupby("who"):
+            start = tuple(rows["gold"])
+            if start in drawn:  # runs of one seed share their SFT model
+                continue
+            drawn.add(start)
+            colour = "0.2" if who == "best_of_n" else colours[recipes[name]]
+            d, base = rows["kl"] ** 0.5, (rows["gold"] - rows["gained"]).iloc[0]
+            axes[who].plot(d, rows["gold"], "o-", ms=3, lw=1.2, color=colour)
+            axes[who].plot(d, rows["proxy"], "--", lw=1, color=colour, alpha=0.6)
+            axes[who].plot(d, base + rows["law"], ":", lw=1, color=colour)
+    axes["best_of_n"].set(title="best of n answers of the SFT model", ylabel="reward")
+    axes["training"].set(title="training, validation prompts")
+    for panel in axes.values():
+        panel.set(xlabel="√KL from the SFT model, √nats")
+    for recipe, colour in colours.items():
+        axes["training"].plot([], [], color=colour, label=recipe)
+    for style, what in (("-", "gold"), ("--", "reward learned from"), (":", "law fitted to gold")):
+        axes["training"].plot([], [], style, color="0.2", label=what)
+    figure.legend(
+        *axes["training"].get_legend_handles_labels(), loc="outside lower center", ncols=8
+    )
+    return png(figure)
+
+
 def learned(log: "DataFrame") -> "DataFrame":
     """Without the updates of a critic that learned alone before the policy did."""
     return log[log["stage"] == log["stage"].iloc[-1]] if "stage" in log else log
