@@ -24,7 +24,7 @@ prefzoo: preference-optimization algorithms, and the bench that compares them fa
   prefzoo sample RUN PROMPT                       what a trained policy answers
   prefzoo rewards RUN PROMPT [RESPONSE]           what it rewards in a response, token by token
   prefzoo plot RUN [RUN ...]                      training as a picture, in runs/plots/
-  prefzoo tune algo=NAME [lr=1e-4,3e-4,...]       choose a learning rate on validation
+  prefzoo tune algo=NAME [lr=1e-4,...] [seeds=..] choose a learning rate on validation
   prefzoo perf                                    speed of rollouts against a bare decoding loop
   prefzoo publish [RUNS]                          copy records to results/, write the leaderboard
 

@@ -1,19 +1,21 @@
 """`prefzoo tune`: a learning rate for each algorithm, chosen on validation with equal numbers of trials.
 
 Every trial is a run of the recipe's `optimize` stage at another learning rate, on another seed than
-studies use. The winner, the trials and the command go to conf/tuned/TASK/MODEL/ALGO.yaml, which
-later runs of that task, model and algorithm read.
+studies use, or on several: what is best on one may go too far on the next. The winner, the trials and
+the command go to conf/tuned/TASK/MODEL/ALGO.yaml, which later runs of that task, model and algorithm
+read.
 """
 
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from .names import check
 
 TRIALS = (1e-4, 3e-4, 1e-3, 3e-3)
-SEED, PROMPTS = 1000, 512  # of trials; validation prompts
+SEEDS, PROMPTS = (1000,), 512  # of trials; validation prompts
 
 
 def resolved(words: Sequence[str], conf: Path) -> dict[str, Any]:
@@ -33,15 +35,17 @@ def resolved(words: Sequence[str], conf: Path) -> dict[str, Any]:
 
 def tune(words: Sequence[str], conf: Path) -> int:
     """Run the trials of one algorithm (they are kept: the command goes on where it stopped)."""
-    rates = [float(x) for w in words if w.startswith("lr=") for x in w[3:].split(",")] or TRIALS
-    words = [w for w in words if not w.startswith("lr=")]
+    asked = dict(w.split("=", 1) for w in words if w.startswith(("lr=", "seeds=")))
+    rates = [float(x) for x in asked["lr"].split(",")] if "lr" in asked else TRIALS
+    seeds = [int(x) for x in asked["seeds"].split(",")] if "seeds" in asked else SEEDS
+    words = [w for w in words if not w.startswith(("lr=", "seeds="))]
     check(words, conf)
-    scores = {rate: trial(rate, words, conf) for rate in rates}
-    print(written(conf, words, scores))
+    scores = {rate: fmean(trial(rate, seed, words, conf) for seed in seeds) for rate in rates}
+    print(written(conf, words, scores, seeds))
     return 0
 
 
-def trial(rate: float, words: Sequence[str], conf: Path) -> float:
+def trial(rate: float, seed: int, words: Sequence[str], conf: Path) -> float:
     """Validation score after the last update; −inf where training failed."""
     from pandas import read_parquet
 
@@ -50,7 +54,7 @@ def trial(rate: float, words: Sequence[str], conf: Path) -> float:
     from .store import Store
     from .training.loop import TrainingError
 
-    settings = [f"model.optimization.lr={rate:g}", f"seed={SEED}", f"budget.validation={PROMPTS}"]
+    settings = [f"model.optimization.lr={rate:g}", f"seed={seed}", f"budget.validation={PROMPTS}"]
     config = resolved([*words, *settings], conf)
     cell = Cell(config, Store(Path(config["store"])))
     try:
@@ -59,20 +63,23 @@ def trial(rate: float, words: Sequence[str], conf: Path) -> float:
         cell.display.say(str(error))
         return float("-inf")
     score = float(log["validation/score"].iloc[-1])
-    cell.display.say(f"{config['name']} lr {rate:g}: {score:.4f} on validation")
+    cell.display.say(f"{config['name']} lr {rate:g} seed {seed}: {score:.4f} on validation")
     return score
 
 
-def written(conf: Path, words: Sequence[str], scores: Mapping[float, float]) -> Path:
+def written(
+    conf: Path, words: Sequence[str], scores: Mapping[float, float], seeds: Sequence[int]
+) -> Path:
     """The file that later runs read."""
     config = resolved(words, conf)
     best = max(scores, key=lambda rate: scores[rate])
     rates = ",".join(f"{rate:g}" for rate in scores)
-    command = shlex.join(["prefzoo", "tune", *words, f"lr={rates}"])
+    on = ",".join(map(str, seeds))
+    command = shlex.join(["prefzoo", "tune", *words, f"lr={rates}", f"seeds={on}"])
     lines = [
         "# @package _global_",
         f"# {command}",
-        f"# mean score of {PROMPTS} validation prompts after the last update, seed {SEED};",
+        f"# mean score of {PROMPTS} validation prompts after the last update, seeds {on};",
         "# the score is the gold reward where there is one, else the held-out reward:",
         *(f"#   lr {rate:g}: {score:.4f}" for rate, score in scores.items()),
         f"tuned: '{command}'",
