@@ -5,6 +5,7 @@ import torch
 from scipy.stats import chisquare
 from torch.testing import assert_close
 
+from bench.models import room, sampling
 from bench.models.sampling import Decoding, Samples, pick, sample, uniforms
 from bench.models.scoring import score
 from bench.models.tokens import Tokens
@@ -87,6 +88,16 @@ def test_progress_counts_every_row_once(model):
 
 def test_no_prompts_no_samples(model):
     assert draw(model, [], NOISE[:0]) == Samples([], [], [], [])
+
+
+@pytest.mark.parametrize("more", [0, 3, 64])
+@pytest.mark.parametrize("per_prompt", [1, 3])
+def test_room_for_tokens_to_come_changes_no_bit(model, monkeypatch, more, per_prompt):
+    how = {"noise": uniforms(6, per_prompt * len(PROMPTS), STEPS), "per_prompt": per_prompt}
+    monkeypatch.setattr(room, "MORE", more)
+    roomy = draw(model, **how)
+    monkeypatch.setattr(sampling, "with_room", lambda cache: cache)
+    assert draw(model, **how) == roomy
 
 
 # -- what is drawn

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .beams import likeliest
 from .build import load_policy
 from .proxy import ProxyTuned
+from .room import with_room
 from .tokens import as_read, heard, load_tokenizer, on_the_left, plain_ids, prompt_ids, texts_of
 
 
@@ -183,8 +184,9 @@ def _decode(model, prompts, decoding, noise, pad_id, eos_id, per_prompt):
     device = next(model.parameters()).device
     ids, attention = (x.to(device) for x in on_the_left(prompts, pad_id))
     positions = (attention.cumsum(-1) - 1).clamp(min=0)
-    out = model(input_ids=ids, attention_mask=attention, position_ids=positions, use_cache=True)
-    cache, logits = out.past_key_values, out.logits[:, -1]
+    read = {"attention_mask": attention, "position_ids": positions}
+    out = model(input_ids=ids, **read, use_cache=True, logits_to_keep=1)
+    cache, logits = with_room(out.past_key_values), out.logits[:, -1]
     position = positions[:, -1]
     if per_prompt > 1:
         cache.batch_repeat_interleave(per_prompt)
@@ -200,12 +202,10 @@ def _decode(model, prompts, decoding, noise, pad_id, eos_id, per_prompt):
     finished = torch.zeros(total, dtype=torch.bool, device=device)
     alive = torch.arange(total, device=device)  # rows of the batch -> rows of the result
     for step in range(decoding.max_new_tokens):
-        logits = logits.float()
+        logits = logits.float().div_(temperature)
         chosen = pick(logits, noise[alive, step], decoding)
         tokens[alive, step] = chosen
-        logps[alive, step] = (
-            (logits / temperature).log_softmax(-1).gather(1, chosen[:, None]).squeeze(1)
-        )
+        logps[alive, step] = logits.log_softmax(-1).gather(1, chosen[:, None]).squeeze(1)
         ended = alive[(chosen == eos_id) & ~finished[alive]]
         length[ended], finished[ended] = step + 1, True
         keep = (~finished[alive]).nonzero().squeeze(1)
@@ -277,10 +277,11 @@ def conversed(
 
 
 def pick(logits: Tensor, u: Tensor, decoding: Decoding) -> Tensor:
-    """The token in whose share of the distribution u falls: Float[B, V], Float[B] -> Int[B]."""
+    """The token in whose share of the distribution u falls: Float[B, V] at the temperature of drawing,
+    Float[B] -> Int[B]."""
     if decoding.temperature == 0:
         return logits.argmax(-1)
-    p = (logits / decoding.temperature).softmax(-1)
+    p = logits.softmax(-1)
     if decoding.top_p < 1:
         ordered, order = p.sort(-1, descending=True)
         before = ordered.cumsum(-1) - ordered  # what more likely tokens take
