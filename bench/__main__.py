@@ -25,6 +25,7 @@ prefzoo: preference-optimization algorithms, and the bench that compares them fa
   prefzoo rewards RUN PROMPT [RESPONSE]           what it rewards in a response, token by token
   prefzoo plot RUN [RUN ...]                      training as a picture, in runs/plots/
   prefzoo tune algo=NAME [lr=1e-4,...] [seeds=..] choose a learning rate on validation
+  prefzoo pilot PAIRS [RUN ...]                   which judge agrees with people, on your labels
   prefzoo perf                                    speed of rollouts against a bare decoding loop
   prefzoo publish [RUNS]                          copy records to results/, write the leaderboard
 
@@ -233,6 +234,12 @@ def perf(words: list[str]) -> int:
     return 0
 
 
+def pilot(words: list[str]) -> int:
+    from .pilot import pilot
+
+    return pilot(words)
+
+
 def publish(words: list[str]) -> int:
     from .reports.publish import publish
 
@@ -248,6 +255,7 @@ VERBS = {
     "rewards": token_rewards,
     "plot": plot,
     "tune": tune,
+    "pilot": pilot,
     "perf": perf,
     "publish": publish,
 }
