@@ -2,7 +2,7 @@
 
 A case is two answers to a prompt; whoever preferred one of them gives it a vote, so that a case which
 several people labelled stands on several lines. Judges that nothing needs to be trained for are always
-there: the longer answer, and ROUGE-L where rows have references; runs are named on the command line
+there: the longer answer, and ROUGE-L where rows have references besides the two; runs are named on the command line
 (reward models, and policies by their implicit reward), and a labeller is described as for training.
 """
 
@@ -84,7 +84,7 @@ def judges(words: Sequence[str], runs: Sequence[str], them: Sequence[Case]) -> I
     firsts, seconds = ([getattr(c, side) for c in them] for side in ("first", "second"))
     lengths = [[len(text.split()) for text in side] for side in (firsts, seconds)]
     yield Judged("longer", np.subtract(*lengths).astype(float))
-    if all(c.example.references for c in them):
+    if all(set(c.example.references) - {c.first, c.second} for c in them):
         from .metrics.rouge import rouge
 
         references = [list(c.example.references) for c in them]
@@ -168,8 +168,8 @@ def lines(them: Sequence[Case], found: Sequence[Judged]) -> Iterator[str]:
     yield f"people prefer the longer answer: {told(wilson(likes.sum(), len(likes)))}"
     several = sum(sum(c.votes) > 1 for c in them)
     if several:
-        agreed, alpha = among_themselves([(c.votes[0], c.votes[1]) for c in them])
-        yield f"two people agree: {told(agreed)} on {several} cases; Krippendorff's α {alpha:.2f}"
+        agreed = among_themselves([(c.votes[0], c.votes[1]) for c in them])
+        yield f"two people agree: {told(agreed)} on {several} cases that several labelled; chance is 0.5"
     yield ""
     yield f"{'judge':32} {'agrees with people':22} longer won  shorter won  says longer  not judged"
     ranked = sorted(found, key=lambda j: -np.nanmean(right(j.margins, firsts)))

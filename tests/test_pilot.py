@@ -44,6 +44,7 @@ def test_the_longer_answer_is_a_judge_like_others(here, capsys):
     assert "two people agree: 0.50" in out
     (judge,) = [line for line in out.splitlines() if line.startswith("longer")]
     assert judge.split()[1] == "0.75"
+    assert "rougeL" not in out  # a preferred answer is no reference
     assert judge.split()[-4:] == ["1.00", "0.00", "1.00", "0"]
 
 

@@ -3,8 +3,7 @@
 A judge sides with the first answer of a case (margin above 0), with the second, or with neither.
 McNemar, Psychometrika 12, 1947, with the mid-p of Fagerland, Lydersen & Laake, BMC Medical Research
 Methodology 13, 2013 (the exact test of the cases on which one of two is right rejects too rarely);
-Connor, Biometrics 43, 1987, eq. 1 (cases that such a test needs, in large samples); Krippendorff,
-Content Analysis, 2004, ch. 11 (α, nominal).
+Connor, Biometrics 43, 1987, eq. 1 (cases that such a test needs, in large samples).
 """
 
 from collections.abc import Sequence
@@ -54,17 +53,10 @@ def cases_to_decide(
     return float((z * apart**0.5 + other * max(apart - gap**2, 0.0) ** 0.5) ** 2 / gap**2)
 
 
-def among_themselves(votes: Sequence[tuple[int, int]]) -> tuple[Interval, float]:
-    """(how often two people who labelled the same case agree, α) from the votes for the first and for the
-    second answer of each case; cases of one vote say nothing. α is 1 at full agreement and 0 where labels
-    are drawn from one urn."""
+def among_themselves(votes: Sequence[tuple[int, int]]) -> Interval:
+    """How often two people who labelled the same case agree, a mean over cases, from the votes for the
+    first and for the second answer of each; cases of one vote say nothing. Chance is ½, as which answer
+    comes first means nothing."""
     several = np.array([v for v in votes if sum(v) > 1], dtype=np.float64).reshape(-1, 2)
     total = several.sum(1)
-    alike = (several * (several - 1)).sum(1) / (total * (total - 1))
-    interval = mean_interval(alike)
-    if not len(several):
-        return interval, np.nan
-    sums, n = several.sum(0), several.sum()
-    disputed = (total * (1 - alike)).sum() / n  # a case weighs as its labels
-    by_chance = 1 - (sums * (sums - 1)).sum() / (n * (n - 1))
-    return interval, float(1 - disputed / by_chance) if by_chance > 0 else np.nan
+    return mean_interval((several * (several - 1)).sum(1) / (total * (total - 1)))
