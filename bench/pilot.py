@@ -1,9 +1,9 @@
 """`prefzoo pilot`: which reward model, metric or judge agrees with people, on a sample of their labels.
 
 A case is two answers to a prompt; whoever preferred one of them gives it a vote, so that a case which
-several people labelled stands on several lines. Judges that nothing needs to be trained for are always
-there: the longer answer, and ROUGE-L where rows have references besides the two; runs are named on the command line
-(reward models, and policies by their implicit reward), and a labeller is described as for training.
+several people labelled stands on several lines. Two judges are always there: the longer answer and, where
+rows have references besides the two, ROUGE-L. Runs are named on the command line (reward models, and
+policies by their implicit reward), and a labeller is described as for training.
 """
 
 import json

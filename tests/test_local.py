@@ -68,6 +68,13 @@ def test_preference(tmp_path):
     )
 
 
+def test_a_pair_may_bring_references(tmp_path):
+    rows = [{**row, "references": ["good", " better"]} for row in pairs(1)]
+    x = only(write(tmp_path / "a.jsonl", rows))
+    assert [text.strip() for text in x.references] == ["good", "better"]
+    assert x.demonstration == x.chosen
+
+
 def test_a_newline_at_the_end_of_a_prompt_is_the_separator(tmp_path):
     row = {"prompt": "Answer:\n", "chosen": " good", "rejected": "\nbad"}
     got = only(write(tmp_path / "a.jsonl", [row]))

@@ -3,7 +3,7 @@
 The formats are TRL's (https://huggingface.co/docs/trl/dataset_formats), told by their columns,
 standard (text) or conversational (lists of {role, content}), and one for summaries:
 
-    prompt, chosen, rejected      preference; the prompt may hide in the other two
+    prompt, chosen, rejected      preference; the prompt may hide in the other two; `references` if any
     prompt, completion, label     unpaired preference
     prompt, completion            demonstrations
     document, summary             demonstrations; further `references` are kept
@@ -205,10 +205,11 @@ class Reader:
         text, about = self._asked(row, prompt)
         margin = row.number("margin", -math.inf, math.inf)
         better = _answer(text, chosen)
+        known = row.texts("references") if row.given("references") else []
         return Example(
             id=_given_id(row),
             prompt=text,
-            references=(better,),
+            references=tuple(_answer(text, one) for one in known) or (better,),
             demonstration=better,
             chosen=better,
             rejected=_answer(text, rejected),

@@ -14,7 +14,7 @@ from .filters import content_of, cut, keep
 from .formats import Reader
 from .sources import by_split, plain_name, sources
 
-VERSION = 1  # of what `local`, `sources` and `formats` make of the same input
+VERSION = 2  # of what `local`, `sources` and `formats` make of the same input
 
 
 def load(
