@@ -32,6 +32,7 @@ from .stages import (
     reward_model,
     reward_report,
     sft,
+    side_effects,
     token_rewards,
     tokenizer,
 )
@@ -46,7 +47,10 @@ WATCHED = ("algos", "bench", "conf", "pyproject.toml")  # what makes a checkout 
 # What `stages` may name besides: their metrics join the record. Each makes one file of its name, copied
 # to `runs/NAME/`, and notes {"metrics": {name: fields of Metric}}. The first are made of a policy that
 # was evaluated, the others of reward models, whether or not a policy learned from them.
-OF_A_POLICY = {name_of(stage): stage for stage in (overoptimization, planted_errors, token_rewards)}
+OF_A_POLICY = {
+    name_of(stage): stage
+    for stage in (overoptimization, planted_errors, side_effects, token_rewards)
+}
 MORE = OF_A_POLICY | {name_of(disagreement): disagreement}
 
 # What `stages` may name alone: of no task, so that there is no record. Each makes `NAME.parquet` and

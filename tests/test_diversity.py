@@ -1,9 +1,12 @@
 """Diversity, lengths and win rates, by hand."""
 
+import random
+
 import numpy as np
 import pytest
+from nltk.translate.bleu_score import sentence_bleu
 
-from bench.metrics.diversity import distinct, lengths, self_repetition
+from bench.metrics.diversity import copied, distinct, lengths, self_bleu, self_repetition
 from bench.metrics.win_rate import both_orders, wins
 
 
@@ -23,6 +26,28 @@ def test_self_repetition_by_hand():
     # a a a: one different unigram of three, one bigram of two; nothing repeats across texts
     assert self_repetition(["a a a", "a b", ""], 1) == pytest.approx([2 / 3, 0, 0])
     assert self_repetition(["a a a", "a"], 2) == [0.5, 0.0]
+
+
+def test_self_bleu_is_bleu_against_all_others():
+    draw = random.Random(0)
+    texts = [" ".join(draw.choices("abc", k=draw.randint(4, 12))) for _ in range(30)]
+    words = [text.split() for text in texts]
+    for i, found in enumerate(self_bleu(texts)):
+        others = words[:i] + words[i + 1 :]
+        assert found == pytest.approx(sentence_bleu(others, words[i]), abs=1e-12)
+
+
+def test_self_bleu_where_there_is_little_to_compare():
+    assert self_bleu(["a b c d e", "a b c d e"]) == [1.0, 1.0]
+    assert self_bleu(["a b c d", "w x y z", ""]) == [0.0, 0.0, 0.0]
+    assert self_bleu(["a b", "a b"]) == [1.0, 1.0]  # no longer n-grams to share
+    assert self_bleu(["a b c d"]) == [0.0]
+
+
+def test_copied_by_hand():
+    assert copied("a b c d", "x a b c", 3) == 0.5
+    assert copied("a b", "a b", 3) == 0.0
+    assert copied("a b c", "A b c", 3) == 0.0
 
 
 def test_lengths():

@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from safetensors.torch import load_file
 
 import bench.stages
+from bench.metrics.diversity import copied
 from bench.models.build import load_policy
 from bench.models.tokens import load_tokenizer, prompt_ids, response_ids
 from bench.names import Unknown, config_folder
@@ -35,6 +36,7 @@ from bench.stages import (
     reward_report,
     samples,
     sft,
+    side_effects,
     teacher,
     token_rewards,
     tokenizer,
@@ -77,6 +79,7 @@ STAGES = [  # in the order in which they are made
     (token_rewards, {}),
     (planted_errors, {}),
     (overoptimization, {}),
+    (side_effects, {}),
     (disagreement, {}),
 ]
 MORE = {  # what a stage needs said besides
@@ -342,6 +345,7 @@ PINNED = {
     "token_rewards": (1, 0.2200319290161133),
     "planted_errors": (1, 76.0),
     "overoptimization": (1, -14.392269952269935),
+    "side_effects": (1, 163.3898468017578),
     "disagreement": (1, 0.5638),
 }
 
@@ -378,6 +382,9 @@ def summary(made: Cell, stage, choice) -> float:
             return float(pd.read_parquet(folder / "planted_errors.parquet")["position"].sum())
         case "overoptimization":
             return float(pd.read_parquet(folder / "overoptimization.parquet")["gold"].sum())
+        case "side_effects":
+            table = pd.read_parquet(folder / "side_effects.parquet")
+            return float(table[["copied", "self_bleu", "entropy", "sft_nll"]].sum().sum())
         case "disagreement":
             lines = (folder / "disagreement.jsonl").read_text().splitlines()
             return sum(json.loads(line)["deviation"] for line in lines)
@@ -414,6 +421,35 @@ def test_a_training_gains_over_the_sft_model_where_it_was_validated(made):
     log = pd.read_parquet(made.make(optimize) / "log.parquet").dropna(subset="validation/gold")
     assert seen["gold"].tolist() == log["validation/gold"].tolist()
     assert (seen["gold"] - seen["gained"]).nunique() == 1
+
+
+# -- side effects
+
+
+def test_side_effects_are_of_the_very_answers_that_were_evaluated(made):
+    table = pd.read_parquet(made.make(side_effects) / "side_effects.parquet")
+    own = table[table["split"] != "pairs"]
+    answers = pd.read_parquet(made.make(evaluate, who="end") / "answers.parquet")
+    prompts = {x.id: x.prompt for _, x in candidates.test_examples(made)}
+    columns = answers["prompt_id"], answers["response"]
+    shares = [copied(said, prompts[i]) for i, said in zip(*columns, strict=True)]
+    assert own["copied"].tolist() == shares
+    nats = own[["entropy", "sft_nll"]].mul(answers["length"].to_numpy(), axis=0)
+    assert (nats.to_numpy() > 0).all()
+    entropy, surprise = nats.mean()  # E[−log π] both, but for two updates and chance
+    assert surprise == pytest.approx(entropy, rel=0.1)
+
+
+def test_a_pair_moved_as_far_as_its_policy(made):
+    still = Cell(resolved([*WORDS, "model.optimization.lr=0"], config_folder()), made.store)
+    for here, least in ((made, 1e-6), (still, 0.0)):
+        table = pd.read_parquet(here.make(side_effects) / "side_effects.parquet")
+        pairs = table[table["split"] == "pairs"]
+        notes = here.notes(side_effects)["metrics"]
+        for side in ("chosen_moved", "rejected_moved"):
+            assert pairs[side].abs().max() >= least
+            assert (pairs[side].abs().max() > 0) == (least > 0)
+            assert notes[side]["value"] == pytest.approx(pairs[side].mean())
 
 
 # -- rewards of tokens
