@@ -114,7 +114,7 @@ def training_curve(cell: "Cell") -> "tuple[DataFrame, Fit | None]":
 
 
 def told(name: str, law: Fit | None) -> dict[str, dict[str, Any]]:
-    """`law/NAME/alpha`, `.../beta`, `.../peak_kl`, as a record has them."""
+    """`law/NAME/alpha`, `.../beta` and, where it was passed, `.../peak_kl`, as a record has them."""
     if law is None:
         return {}
     form = {"best_of_n": "d (α − β d)", "training": "d (α − β log d)"}[name]
@@ -124,14 +124,14 @@ def told(name: str, law: Fit | None) -> dict[str, dict[str, Any]]:
         for key, x in (("alpha", law.alpha), ("beta", law.beta))
     }
     top = law.peak
-    if np.isfinite(top.value):  # else gold never falls
-        bounded = np.isfinite(top.high)
+    if top.value <= law.reach:  # else gold was not seen to fall
+        bounded = top.high <= law.reach
         found[f"law/{name}/peak_kl"] = {
             "value": top.value**2,
             "low": top.low**2 if bounded else None,
             "high": top.high**2 if bounded else None,
             "n": top.n,
-            "estimator": how + ("" if bounded else "; the upper bound is infinite"),
+            "estimator": how + ("" if bounded else "; the upper bound is beyond what was seen"),
             "unit": "nats a response",
         }
     return found

@@ -49,6 +49,7 @@ class Fit:
     beta: Interval
     peak: Interval
     r2: float  # of the points; NaN where they do not vary
+    reach: float  # the largest d of a point: beyond it a law is a guess
 
 
 def best_of(n: int, liked: ArrayLike, worth: ArrayLike) -> Array:
@@ -114,6 +115,7 @@ def fit(law: Law, d: ArrayLike, gains: ArrayLike, resamples: int = 2000, seed: i
         interval(found[1], many[:, 1]),
         interval(peaks(law, found[None])[0], peaks(law, many)),
         float(r2),
+        float(d.max()),
     )
 
 
