@@ -33,12 +33,13 @@ from .stages import (
     reward_report,
     sft,
     side_effects,
+    simulated_boards,
     token_rewards,
     tokenizer,
 )
 from .stages.cell import Cell, name_of
 from .stages.decoding import decoding_key
-from .stats.bootstrap import mean_interval
+from .stats.bootstrap import expanded, mean_interval
 from .store import Store, content_hash, write_atomically
 from .training.progress import Display
 
@@ -55,7 +56,7 @@ MORE = OF_A_POLICY | {name_of(disagreement): disagreement}
 
 # What `stages` may name alone: of no task, so that there is no record. Each makes `NAME.parquet` and
 # `NAME.png`, copied to `runs/NAME/`, and notes {"lines": what they say}.
-TABULAR = {name_of(coverage): coverage}
+TABULAR = {name_of(stage): stage for stage in (coverage, simulated_boards)}
 
 # metric -> (unit, key of its signature). What else a table of answers holds has neither.
 UNITS = {
@@ -329,7 +330,7 @@ def metrics(made: Path, **said: str) -> dict[str, Metric]:
                 continue
             label = {"win": "win_rate", "finished": "end_rate"}.get(name, name) + suffix
             unit, signature = UNITS.get(name, (None, None))
-            interval = mean_interval(rows[name].astype(float).to_numpy())
+            interval = mean_interval(rows[name].astype(float).to_numpy(), level=expanded(len(rows)))
             found[label] = Metric(
                 **interval.fields,
                 estimator="mean over prompts, percentile bootstrap",

@@ -10,9 +10,10 @@ import pytest
 from rich.console import Console
 
 from bench.reports.board import Row, board, letters, overlap, ranked
-from bench.reports.estimates import Cell, Versus, by_prompt, crossed_interval
+from bench.reports.estimates import Cell, Versus, by_prompt
 from bench.reports.record import Budget, Git, Metric, Metrics, Parents, Task
 from bench.reports.render import number, to_csv, to_markdown, to_terminal
+from bench.stats.crossed import detectable, power
 from tests.test_records import frame, record
 
 
@@ -289,7 +290,7 @@ def test_differences_that_mislead_are_said():
     said = " ".join(only(runs).notes)
     assert "2 commits: 11111111, 22222222" in said
     assert "Made with uncommitted changes: b." in said
-    assert "Budgets differ (updates/responses): a 9/None; b None/None" in said
+    assert "Budgets differ (updates/responses): None/None, but a 9/None." in said
     assert "One seed" in said
 
 
@@ -323,7 +324,7 @@ def test_the_terminal_explains_its_columns_in_few_lines_and_still_warns():
 def test_seeds_may_differ_in_the_models_that_judge():
     keys = [Metric(value=1, signature=f"rm {str(s) * 64}") for s in (1, 2)]
     runs = [record(n, s, end={"proxy": keys[s]}) for n in "ab" for s in (0, 1)]
-    (said,) = only(runs).legend
+    said, _ = only(runs).legend
     assert said.endswith("rm 11111111 / rm 22222222")
     assert "NOT COMPARABLE" not in said
 
@@ -363,16 +364,17 @@ def test_with_files_prompts_and_seeds_are_drawn():
     assert cell == only([r for r, _ in runs], frames).rows[0].cells["gold"]
 
 
-def test_an_interval_over_seeds_is_as_wide_as_seeds_differ():
-    seeds = np.random.default_rng(0).normal(size=(400, 3))
-    widths = [np.diff(crossed_interval([{"p": v, "q": v} for v in run]))[0] for run in seeds[:60]]
-    # a plain resample of 3 seeds has 2/3 of the variance: 2·1.96·√(2/9) at most; spread, 2·1.96/√3
-    assert np.mean(widths) > 2 * 1.96 * (2 / 9) ** 0.5
-
-
-def test_prompts_that_a_seed_lacks_are_left_out():
-    low, high = crossed_interval([{"a": 1.0, "b": 1.0}, {"b": 1.0, "c": 1.0}])
-    assert (low, high) == (1, 1)
+def test_prompts_that_a_seed_lacks_are_left_out_of_the_bounds():
+    runs = [record(seed=s, end={"gold": g}) for s, g in ((0, 2.0), (1, 4.0))]
+    lists = [("abc", [1.0, 2.0, 3.0]), ("cbd", [4.0, 5.0, 3.0])]
+    frames = {
+        r.run_id: frame(gold).assign(prompt_id=list(ids))
+        for r, (ids, gold) in zip(runs, lists, strict=True)
+    }
+    cell = only(runs, frames).rows[0].cells["gold"]
+    # of b and c: 2, 3 and 5, 4; M_s = 4, M_p = 0, so that h = t₁ √(4/4)
+    assert (cell.value, cell.how) == (3, "prompts x seeds")
+    assert (cell.low, cell.high) == pytest.approx((3.5 - 12.706, 3.5 + 12.706), abs=1e-3)
 
 
 def test_a_file_that_does_not_explain_the_number_is_not_used():
@@ -384,13 +386,17 @@ def test_a_file_that_does_not_explain_the_number_is_not_used():
 def test_several_samples_of_a_prompt_are_one_value_and_splits_stay_apart():
     table = frame([1.0, 3.0, 5.0, float("nan")]).assign(prompt_id=["a", "a", "b", "c"])
     table["split"] = ["test", "test", "test_unseen", "test"]
-    assert by_prompt(table)["test", "gold"] == {"a": 2.0}
-    assert by_prompt(table)["test_unseen", "gold"] == {"b": 5.0}
+    scores = by_prompt(table)["test", "gold"]
+    assert (scores.prompts, scores.mean) == (("a", "c"), 2.0)
+    assert np.array_equal(scores.values, [2.0, np.nan], equal_nan=True)
+    unseen = by_prompt(table)["test_unseen", "gold"]
+    assert (unseen.prompts, unseen.mean) == (("b",), 5.0)
     unseen = record(end={"gold": Metric(value=2.0), "gold_unseen": Metric(value=6.0)})
     more = frame([2.0, 2.0, 5.0, 7.0]).assign(split=["test"] * 2 + ["test_unseen"] * 2)
     cells = only([unseen], {unseen.run_id: more}).rows[0].cells
     assert cells["gold_unseen"].how == "prompts"
-    assert cells["gold_unseen"].low == 5
+    # 5 and 7: 6 ± 12.706 · √2 / √2
+    assert cells["gold_unseen"].low == pytest.approx(6 - 12.706, abs=1e-3)
 
 
 # --------------------------------------------------------------------------- against SFT
@@ -418,7 +424,103 @@ def test_methods_are_paired_with_the_sft_model_of_their_seed():
     [(0.1, 0.9, "yes"), (-0.1, 0.9, "unclear"), (-0.9, 0.1, "unclear"), (-0.9, -0.1, "worse")],
 )
 def test_sft_is_beaten_when_the_interval_says_so(low, high, verdict):
-    assert Versus(0, (low + high) / 2, low, high, 0.5).verdict == verdict
+    assert Versus(0, (low + high) / 2, low, high).verdict == verdict
+
+
+def test_what_is_said_of_all_methods_is_corrected_for_how_many_there_are():
+    runs = [sampled("sft", s, 0) for s in (0, 1, 2)]
+    runs += [sampled("good", s, 0.5) for s in (0, 1, 2)]
+    runs += [sampled(f"same{'_' * i}", s, 0) for i in range(3) for s in (0, 1, 2)]
+    table = only([r for r, _ in runs], {r.run_id: f for r, f in runs})
+    said = {r.recipe: r.overall for r in table.rows}
+    assert said["sft"] is None
+    assert said["good"].verdict == "yes"
+    assert said["good"].difference == pytest.approx(0.5, abs=0.05)
+    assert all(said[name].verdict == "unclear" for name in said if name.startswith("same"))
+    # the least of four p-values is multiplied by four
+    least = min((o for o in said.values() if o), key=lambda o: o.p_value)
+    assert least.adjusted == pytest.approx(4 * least.p_value)
+    notes = " ".join(table.notes)
+    assert "4 methods corrected together (Benjamini-Hochberg, 5 %): better 1; not told" in notes
+    assert "(same, same_, same__)" in notes
+    page = to_markdown(board([r for r, _ in runs], {r.run_id: f for r, f in runs}))
+    assert "| yes<br><sub>3/3 seeds</sub> |" in page
+    assert "| recipe | all seeds | p | seed 0 | seed 1 | seed 2 |" in page
+
+
+def test_a_correction_can_take_a_claim_back():
+    shift = {"a": 0.075, **{f"b{'_' * i}": 0 for i in range(11)}}
+    runs = [sampled("sft", 0, 0), *(sampled(n, 0, x) for n, x in shift.items())]
+    frames = {r.run_id: f for r, f in runs}
+    alone = row(only([r for r, _ in runs if r.recipe in ("sft", "a")], frames), "a").overall
+    among = row(only([r for r, _ in runs], frames), "a").overall
+    assert (alone.verdict, among.verdict) == ("yes", "unclear")
+    assert among.p_value == alone.p_value == alone.adjusted < 0.05 < among.adjusted
+
+
+def test_one_seed_is_tested_by_flipping_signs():
+    """All of 12 differences positive: 2 of 4096 sign patterns are as extreme."""
+    a, b = (record(n, end={"gold": g}) for n, g in (("dpo", 2.0), ("sft", 1.0)))
+    b = b.model_copy(update={"kind": "control"})
+    frames = {a.run_id: frame([2.0] * 12), b.run_id: frame([1.0] * 12)}
+    found = row(only([a, b], frames), "dpo").overall
+    assert found.p_value == pytest.approx(2 / 4096, abs=4e-4)
+    assert (found.difference, found.low, found.high) == (1, 1, 1)
+
+
+def test_the_note_says_what_could_have_been_found():
+    runs = [sampled(n, s, 0) for n in ("sft", "tdpo2") for s in (0, 1, 2)]
+    frames = {r.run_id: f for r, f in runs}
+    table = only([r for r, _ in runs], frames)
+    found = row(table, "tdpo2").overall
+    least = detectable(found.error, found.dof)
+    assert power(least, found.error, found.dof) == pytest.approx(0.8)
+    assert any(f"A true difference to SFT of {least:.2g} in gold" in n for n in table.notes)
+
+
+@pytest.mark.parametrize(("empty", "told"), [(0.89, False), (0.9, True), (1.5, True)])
+def test_a_metric_that_an_empty_answer_wins_is_named(empty, told):
+    runs = [record(end={"gold": 1, "held_out": 1.0})]
+    runs += [control("references", end={"gold": 1, "held_out": 0.9, "length": 5})]
+    runs += [control("empty", end={"gold": 0, "held_out": empty, "length": 9})]
+    said = [n for n in only(runs).notes if n.startswith("DO NOT TRUST")]
+    words = "DO NOT TRUST held-out reward: the control empty is not below the references."
+    assert said == ([words] if told else [])
+
+
+def test_budgets_are_columns():
+    spent = Budget(updates=48, responses=128, pairs=3072, tokens=281731, flops=8.04e11)
+    runs = [record(end={"gold": 1}, budget=spent), control(end={"gold": 0})]
+    page = to_markdown(board(runs))
+    heading = next(x for x in page.splitlines() if x.startswith("| rank"))
+    line = next(x for x in page.splitlines() if "`dpo`" in x)
+    named = dict(zip(heading.split(" | "), line.split(" | "), strict=True))
+    assert [named[x] for x in ("updates", "responses", "pairs", "tokens", "TFLOP")] == [
+        *("48", "128", "3072", "281731", "0.80"),
+    ]
+    assert "prompts" not in named
+    assert "- TFLOP: 10¹² operations" in page
+    (row,) = [r for r in csv.DictReader(io.StringIO(to_csv(board(runs)))) if r["recipe"] == "dpo"]
+    assert float(row["teraflops"]) == 0.804
+
+
+def test_how_many_settings_were_tried_is_a_column():
+    command = "prefzoo tune algo=dpo lr=3e-05,0.0001,0.0003"
+    runs = [record("dpo", end={"gold": 1}, config={"tuned": command}), record("ipo")]
+    rows = only([*runs, control()]).rows
+    assert {r.recipe: r.cells["tried"].value for r in rows if "tried" in r.cells} == {
+        "dpo": 3,
+        "ipo": 1,
+    }
+
+
+def test_four_seeds_have_an_interquartile_mean():
+    runs = [record(seed=s, end={"gold": g}) for s, g in enumerate([0.0, 1.0, 3.0, 100.0])]
+    assert only(runs).rows[0].cells["gold_iqm"].value == 2
+    assert "gold_iqm" not in only(runs[:3]).rows[0].cells
+    runs = [sampled("dpo", s, s == 3) for s in range(4)]
+    cell = only([r for r, _ in runs], {r.run_id: f for r, f in runs}).rows[0].cells["gold_iqm"]
+    assert cell.low < cell.value < cell.high
 
 
 def test_without_files_nothing_is_said_about_sft():
@@ -480,7 +582,7 @@ def test_markdown_has_every_column():
     assert [c.strip(" ↑") for c in heading.strip("|").split(" | ")] == [
         *"rank,recipe,seeds,gold,beats SFT,gold unseen,gold at peak,proxy reward".split(","),
         *"held-out reward,KL,win rate vs SFT,ROUGE-1,ROUGE-2,ROUGE-L,ROUGE-Lsum".split(","),
-        *"BERTScore,length,end rate,distinct-2,seconds,tuned".split(","),
+        *"BERTScore,length,end rate,distinct-2,seconds,settings tried,tuned".split(","),
     ]
 
 

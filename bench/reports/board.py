@@ -9,10 +9,25 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import median_low
 from typing import Literal
 
+from scipy.stats import false_discovery_control
+
+from ..stats.crossed import detectable
 from .cohorts import Cohort, cohorts, comparable, flat, names, why_apart
-from .estimates import Answers, Cell, Frames, Versus, by_prompt, cells, versus
+from .estimates import (
+    Answers,
+    Cell,
+    Frames,
+    Overall,
+    Versus,
+    by_prompt,
+    cells,
+    overall,
+    pairs,
+    versus,
+)
 from .record import Metric, Record
 
 Section = Literal["ranked", "trained_on", "unranked", "control", "failed"]
@@ -21,6 +36,7 @@ SIGNALS = ("gold", "win_rate", "held_out")  # the first that exists ranks
 CONTROLS = (
     "reference references best_of_16_gold best_of_16 sft constant copied_prompt empty".split()
 )
+SAY_NOTHING = ("constant", "copied_prompt", "empty")  # no metric may prefer one to the references
 FROM_GOLD = {"gold", "gold_unseen"}
 TRAINED_ON = {  # feedback -> the metrics that are the same signal
     "gold": FROM_GOLD,
@@ -49,6 +65,9 @@ class Column:
 
 COLUMNS = (
     Column("gold", "gold ↑", "exact reward of the task", "gold ↑", 2, True),
+    Column(
+        "gold_iqm", "gold IQM ↑", "interquartile mean over seeds, of 4 seeds and more", decimals=2
+    ),
     Column("gold_unseen", "gold unseen ↑", "gold on prompts of a kind not trained on", "unseen", 2),
     Column("gold_peak", "gold at peak", "gold at the update that validation chose", decimals=2),
     Column("proxy", "proxy reward", "the reward model that training used", "proxy", 2),
@@ -73,6 +92,13 @@ COLUMNS = (
     Column("planted_found_by_sft", "planted, by SFT", "by the SFT model's least likely token"),
     Column("planted_found_by_chance", "planted, by chance", "1 / tokens without EOS"),
     Column("seconds", "seconds", "of training, shared stages and evaluation apart", "sec", 0),
+    Column("updates", "updates", "of the policy, a seed", decimals=-1),
+    Column("responses", "responses", "scored for an update", decimals=-1),
+    Column("pairs", "pairs", "learned from, a seed", decimals=-1),
+    Column("prompts", "prompts", "learned from, a seed", decimals=-1),
+    Column("tokens", "tokens", "of responses learned from, a seed", decimals=-1),
+    Column("teraflops", "TFLOP", "10¹² operations of training, a seed", decimals=1),
+    Column("tried", "settings tried", "on validation, by prefzoo tune; 1: not tuned", decimals=-1),
 )
 MODEL_COLUMNS = (  # of reward models
     Column("accuracy", "accuracy ↑", "held-out pairs ordered as their labels are", "accuracy"),
@@ -101,6 +127,7 @@ class Row:
     seeds: tuple[int, ...]
     cells: Mapping[str, Cell] = field(default_factory=dict)
     versus_sft: tuple[Versus, ...] = ()
+    overall: Overall | None = None  # against SFT, over all seeds; methods alone
     rank: int | None = None
     letter: str = ""  # shared with the row above when the intervals overlap
     tuned: bool = False
@@ -200,6 +227,16 @@ def ordered(rows: Iterable[Row], signal: str | None) -> tuple[Row, ...]:
     )
 
 
+def corrected(rows: Sequence[Row]) -> list[Row]:
+    """Rows whose differences to SFT are corrected for how many there are (Benjamini & Hochberg)."""
+    p_values = [r.overall.p_value for r in rows if r.overall]
+    adjusted = iter(false_discovery_control(p_values).tolist() if p_values else ())
+    return [
+        replace(r, overall=replace(r.overall, adjusted=next(adjusted))) if r.overall else r
+        for r in rows
+    ]
+
+
 # --------------------------------------------------------------------------------- words
 
 
@@ -253,6 +290,8 @@ def notes(rows: Sequence[Row], runs: Sequence[Record], signal: str | None) -> It
             "Rows that share a letter have intervals that overlap with the row above: "
             "their order is not established."
         )
+    yield from gamed(rows)
+    yield from against_sft(top, signal)
     if apart := [column for column, said in traits(good).items() if differ(said)]:
         titles = ", ".join(c.title.strip(" ↑") for c in apart)
         yield f"Rows differ in how {titles} was measured: NOT COMPARABLE there."
@@ -270,7 +309,10 @@ def notes(rows: Sequence[Row], runs: Sequence[Record], signal: str | None) -> It
         yield "One seed: the intervals hold for this model and say nothing of another seed."
     used = {cell.how for r in rows for key, cell in r.cells.items() if key == signal}
     if "prompts x seeds" in used:
-        yield "Intervals over seeds: prompts and seeds drawn anew from the per-prompt files."
+        yield (
+            "Intervals over seeds: Student's t, seeds and prompts both standing for others; of two "
+            "seeds those called 95 % hold 91 to 96 %."
+        )
     if "combined" in used:
         yield (
             "Without per-prompt files, intervals over seeds add the seeds' own intervals "
@@ -279,13 +321,15 @@ def notes(rows: Sequence[Row], runs: Sequence[Record], signal: str | None) -> It
     if "seeds" in used:
         yield "Some intervals over seeds are the t interval of the seeds' means alone."
     policies = [r for r in good if r.kind == "policy"]
-    budgets = {(r.budget.updates, r.budget.responses) for r in policies}
+    budgets = defaultdict[str, set[str]](set)
+    for r in policies:
+        budgets[spent(r)].add(r.recipe)
     if len(budgets) > 1:
-        each = "; ".join(
-            f"{recipe} {per_seed(spent, [r for r in policies if r.recipe == recipe])}"
-            for recipe in sorted({r.recipe for r in policies})
+        usual = max(budgets, key=lambda b: (len(budgets[b]), b))
+        others = "; ".join(
+            f"{', '.join(sorted(budgets[b]))} {b}" for b in sorted(budgets) if b != usual
         )
-        yield f"Budgets differ (updates/responses): {each}."
+        yield f"Budgets differ (updates/responses): {usual}, but {others}."
     commits = sorted({r.git.commit[:8] for r in good if r.git.commit})
     if len(commits) > 1:
         yield f"Rows come from {len(commits)} commits: {', '.join(commits)}."
@@ -294,16 +338,58 @@ def notes(rows: Sequence[Row], runs: Sequence[Record], signal: str | None) -> It
         yield f"Made with uncommitted changes: {', '.join(dirty)}."
 
 
+def gamed(rows: Sequence[Row]) -> Iterator[str]:
+    """Metrics that an answer which says nothing can win."""
+    found = {r.recipe: r.cells for r in rows if r.section == "control"}
+    best = found.get("references", found.get("reference", {}))
+    for column in COLUMNS:
+        if column.key in best and (column.title.endswith("↑") or column.key == "proxy"):
+            for name in SAY_NOTHING:
+                cell = found.get(name, {}).get(column.key)
+                if cell and cell.value >= best[column.key].value:
+                    title = column.title.strip(" ↑")
+                    yield f"DO NOT TRUST {title}: the control {name} is not below the references."
+
+
+def against_sft(rows: Sequence[Row], signal: str | None) -> Iterator[str]:
+    """What the corrected tests say, and what they could have found."""
+    tested = [r for r in rows if r.overall]
+    if not tested:
+        return
+    said = defaultdict[str, list[str]](list)
+    for row in tested:
+        said[row.overall.verdict].append(row.recipe)
+    words = {"yes": "better", "worse": "worse", "unclear": "not told apart"}
+    found = "; ".join(
+        f"{words[verdict]} {len(said[verdict])}"
+        + (f" ({', '.join(sorted(said[verdict]))})" if verdict != "yes" else "")
+        for verdict in words
+        if said[verdict]
+    )
+    yield (
+        f"Against SFT over all seeds and prompts, {count(len(tested), 'method')} corrected together "
+        f"(Benjamini-Hochberg, 5 %): {found}."
+    )
+    errors = [(r.overall.error, r.overall.dof) for r in tested if r.overall.error > 0]
+    if errors:
+        least = detectable(*median_low(errors))
+        yield (
+            f"A true difference to SFT of {least:.2g} in {signal} would be found in 80 % of such "
+            "studies (the median row, before correction)."
+        )
+
+
 def spent(run: Record) -> str:
     return f"{run.budget.updates}/{run.budget.responses}"
 
 
-def legend(runs: Sequence[Record]) -> tuple[str, ...]:
-    """What each metric is: meaning, unit, estimator, signature; a warning where rows differ.
+def legend(rows: Sequence[Row], runs: Sequence[Record]) -> tuple[str, ...]:
+    """What each column is: meaning, unit, estimator, signature; a warning where rows differ.
 
     Metrics of one signature share a line; what most are estimated by is said once.
     """
     columns = traits(runs)
+    other = [c for c in COLUMNS if c not in columns and any(c.key in r.cells for r in rows)]
     estimators = Counter(filter(None, (said["estimator"] for said in columns.values())))
     usual, times = next(iter(estimators.most_common(1)), ("", 0))
     lines = [f"estimator, where no other is named: {usual}"] if times > 2 else []
@@ -317,7 +403,7 @@ def legend(runs: Sequence[Record]) -> tuple[str, ...]:
         titles = ", ".join(c.title.strip(" ↑") for c in alike)
         meaning = alike[0].meaning if len(alike) == 1 else ""
         lines.append(f"{titles}: {'; '.join(filter(None, [meaning, *said]))}")
-    return tuple(lines)
+    return (*lines, *(f"{c.title.strip(' ↑')}: {c.meaning}" for c in other))
 
 
 def traits(runs: Sequence[Record]) -> dict[Column, dict[str, str]]:
@@ -404,17 +490,19 @@ def table(members: Sequence[Cohort], answers: Answers) -> Table:
             rows += [Row(name, "failed", (r.seed,), error=r.error or "") for r in mine]
             continue
         numbers = cells(mine, answers)
+        apart = list(pairs(mine, sft, signal, answers)) if signal else []
         rows.append(
             Row(
                 name,
                 place(cohort.first, numbers, signal),
                 tuple(cohort.runs),
                 numbers,
-                tuple(versus(mine, sft, signal, answers)) if signal else (),
+                tuple(versus(apart)),
+                overall(apart) if cohort.first.kind != "control" else None,
                 tuned=any(r.kind != "control" and bool(r.config.get("tuned")) for r in mine),
             )
         )
-    rows = ordered(rows, signal)
+    rows = ordered(corrected(rows), signal)
     all_runs = runs or [r for c in members for r in c.runs.values()]
     task = all_runs[0].task
     return Table(
@@ -423,5 +511,5 @@ def table(members: Sequence[Cohort], answers: Answers) -> Table:
         signal,
         rows,
         tuple(notes(rows, all_runs, signal)),
-        legend(runs),
+        legend(rows, runs),
     )

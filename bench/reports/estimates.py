@@ -1,35 +1,52 @@
 """The numbers of a row: its metrics with 95 % intervals, and its differences to the SFT model.
 
-The interval of a row with S seeds: prompts and seeds are drawn anew, independently (2000 times),
-from the per-prompt values; the seeds' means are first spread by √(S/(S−1)), because resamples of S
-seeds vary too little. Without per-prompt files the half-width h is √(mean h_s² + (t s/√S)²): h_s
-are the half-widths of the seeds, s the spread of their values, t Student's 97.5 % quantile. Prompts
-are shared by the seeds, so their part does not shrink with S.
+Where every seed has per-prompt values the interval is that of `stats.crossed`: prompts and seeds both
+stand for others. Without per-prompt files the half-width h is √(mean h_s² + (t s/√S)²): h_s are the
+half-widths of the seeds, s the spread of their values, t Student's 97.5 % quantile. Prompts are shared
+by the seeds, so their part does not shrink with S.
 """
 
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy.special import stdtrit
 
-from ..stats.bootstrap import mean_interval, paired_difference
+from ..stats.bootstrap import (
+    FLIPS,
+    Vector,
+    interquartile_interval,
+    interquartile_mean,
+    sign_flip,
+)
+from ..stats.crossed import LEVEL, crossed_mean
 from .record import Metric, Record
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-Frames = Mapping[str, "DataFrame"]  # run id -> per-prompt table
-Answers = Mapping[str, Mapping[tuple[str, str], Mapping[str, float]]]  # run id -> by_prompt
-
 PER_PROMPT = {"win_rate": "win", "end_rate": "finished"}  # metric -> column, where names differ
+BUDGET = ("updates", "responses", "pairs", "prompts", "tokens")
 SEED = 0
-RESAMPLES = 2000
+
+Verdict = Literal["yes", "worse", "unclear"]
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """One metric of a run: a value a prompt, NaN where there is none, and their mean."""
+
+    prompts: tuple[str, ...]
+    values: Vector
+    mean: float
+
+
+Frames = Mapping[str, "DataFrame"]  # run id -> per-prompt table
+Answers = Mapping[str, Mapping[tuple[str, str], Scores]]  # run id -> by_prompt
 
 
 @dataclass(frozen=True)
@@ -51,30 +68,72 @@ class Versus:
     difference: float
     low: float
     high: float
-    p_value: float
 
     @property
-    def verdict(self) -> Literal["yes", "worse", "unclear"]:
+    def verdict(self) -> Verdict:
         """Whether SFT is beaten: the interval lies above 0, below 0, or around it."""
         return "yes" if self.low > 0 else "worse" if self.high < 0 else "unclear"
 
 
-def by_prompt(frame: "DataFrame") -> dict[tuple[str, str], dict[str, float]]:
-    """(split, column) -> prompt -> value, the mean where a prompt has several samples."""
-    prompts, splits = (frame[name].astype(str).tolist() for name in ("prompt_id", "split"))
-    found: dict[tuple[str, str], dict[str, float]] = {}
-    for column in frame.select_dtypes(["number", "bool"]):
-        sums = defaultdict[tuple[str, str], list[float]](list)
-        for split, prompt, value in zip(splits, prompts, frame[column].tolist(), strict=True):
-            if value is not None and value == value:  # there, and not NaN
-                sums[split, prompt].append(float(value))
-        for (split, prompt), values in sums.items():
-            found.setdefault((split, column), {})[prompt] = fmean(values)
+@dataclass(frozen=True)
+class Overall:
+    """Mean difference to the SFT models over all seeds and prompts.
+
+    `p_value` is that of Student's t over seeds and prompts, of one seed that of a sign-flip test over
+    prompts. `adjusted` is it after Benjamini and Hochberg's correction over the rows of a table.
+    """
+
+    difference: float
+    low: float
+    high: float
+    error: float
+    dof: float
+    p_value: float
+    adjusted: float
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.adjusted > 1 - LEVEL:
+            return "unclear"
+        return "yes" if self.difference > 0 else "worse"
+
+
+def by_prompt(frame: "DataFrame") -> dict[tuple[str, str], Scores]:
+    """(split, column) -> scores by prompt, the mean where a prompt has several samples."""
+    table = frame.select_dtypes(["number", "bool"])
+    numbers = table.to_numpy(dtype=float, na_value=np.nan)
+    ids, splits = (
+        frame[name].astype(str).to_numpy(dtype=object) for name in ("prompt_id", "split")
+    )
+    found: dict[tuple[str, str], Scores] = {}
+    for split in dict.fromkeys(splits):
+        rows = splits == split
+        prompts, values = tuple(ids[rows]), numbers[rows]
+        if len(set(prompts)) < len(prompts):
+            prompts, values = averaged(prompts, values)
+        there = ~np.isnan(values)
+        counts = there.sum(0)
+        means = np.where(there, values, 0).sum(0) / np.maximum(counts, 1)
+        for place, column in enumerate(table):
+            if counts[place]:
+                found[split, column] = Scores(prompts, values[:, place], float(means[place]))
     return found
 
 
-def per_prompt(metric: str, record: Record, answers: Answers) -> Mapping[str, float] | None:
-    """Prompt -> value, where the run's file holds a metric and explains its recorded value.
+def averaged(prompts: Sequence[str], values: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+    """One row a prompt: the mean of its samples, those without a value left out."""
+    order = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
+    place = np.array([order[prompt] for prompt in prompts])
+    there = ~np.isnan(values)
+    sums, counts = np.zeros((2, len(order), values.shape[1]))
+    np.add.at(sums, place, np.where(there, values, 0))
+    np.add.at(counts, place, there)
+    means = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+    return tuple(order), means
+
+
+def per_prompt(metric: str, record: Record, answers: Answers) -> Scores | None:
+    """The scores in a run's file, where they explain the recorded value of a metric.
 
     `gold_unseen` is the column gold on the split test_unseen; plain names are the split test.
     """
@@ -82,53 +141,63 @@ def per_prompt(metric: str, record: Record, answers: Answers) -> Mapping[str, fl
     if file is None or recorded is None or recorded.value is None:
         return None
     stem, _, suffix = metric.rpartition("_")
-    values = file.get(("test", PER_PROMPT.get(metric, metric))) or file.get(
+    scores = file.get(("test", PER_PROMPT.get(metric, metric))) or file.get(
         (f"test_{suffix}", PER_PROMPT.get(stem, stem))
     )
-    if not values:
+    if scores is None:
         return None
-    explained = math.isclose(fmean(values.values()), recorded.value, rel_tol=1e-3, abs_tol=1e-3)
-    return values if explained else None
+    explained = math.isclose(scores.mean, recorded.value, rel_tol=1e-3, abs_tol=1e-3)
+    return scores if explained else None
 
 
-@lru_cache(maxsize=8)
-def counts(n: int, stream: int) -> np.ndarray:
-    """How often each of n units is drawn, in each resample."""
-    generator = np.random.default_rng([SEED, stream])
-    return generator.multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(float)
+def aligned(runs: Sequence[Scores]) -> tuple[tuple[str, ...], np.ndarray]:
+    """The prompts for which all runs have a value, and the values: Float[S, P]."""
+    first = runs[0].prompts
+    if all(run.prompts == first for run in runs):
+        values = np.stack([run.values for run in runs])
+    else:
+        place = {prompt: i for i, prompt in enumerate(first)}
+        values = np.full((len(runs), len(first)), np.nan)
+        for row, run in zip(values, runs, strict=True):
+            for prompt, value in zip(run.prompts, run.values, strict=True):
+                if prompt in place:
+                    row[place[prompt]] = value
+    there = ~np.isnan(values).any(0)
+    if there.all():
+        return first, values
+    return tuple(p for p, kept in zip(first, there, strict=True) if kept), values[:, there]
 
 
-def crossed_interval(by_seed: Sequence[Mapping[str, float]]) -> tuple[float, float]:
-    """Bounds of the mean over seeds and prompts, both drawn anew (see the head of this file)."""
-    prompts = sorted(set().union(*by_seed))
-    values = np.array([[run.get(p, np.nan) for p in prompts] for run in by_seed])
-    there = ~np.isnan(values)
-    seeds = len(by_seed)
-    means = np.nanmean(values, axis=1, keepdims=True)
-    values = values + (means - means.mean()) * (math.sqrt(seeds / (seeds - 1)) - 1)
-    on_prompts, on_seeds = counts(len(prompts), 1), counts(seeds, 2)
-    sums = ((on_prompts @ np.where(there, values, 0).T) * on_seeds).sum(1)
-    weights = np.full(RESAMPLES, float(there.size))
-    if not there.all():
-        weights = ((on_prompts @ there.T.astype(float)) * on_seeds).sum(1)
-        sums, weights = sums[weights > 0], weights[weights > 0]
-    low, high = np.quantile(sums / weights, [0.025, 0.975])
-    return float(low), float(high)
+def cells(runs: Sequence[Record], answers: Answers) -> dict[str, Cell]:
+    """Every metric of a row that exists, and what is no metric but a column."""
+    wanted = sorted(set().union(*(r.metrics.end for r in runs)))
+    found: dict[str, Cell] = {}
+    crossed: dict[tuple[int, int], dict[str, np.ndarray]] = defaultdict(dict)  # by shape
+    for name in wanted:
+        having = [(r, m) for r in runs if (m := r.metrics.end.get(name)) and m.value is not None]
+        if not having:
+            continue
+        metrics = [m for _, m in having]
+        each = [per_prompt(name, r, answers) for r, _ in having]
+        if len(having) == 1:
+            found[name] = single(metrics[0], each[0])
+        elif all(each) and (values := aligned(each)[1]).shape[1] > 1:
+            crossed[values.shape][name] = values
+            found[name] = Cell(fmean(m.value for m in metrics), n=metrics[0].n)
+        else:
+            found[name] = combined(metrics)
+    for alike in crossed.values():
+        lows, highs = crossed_mean(np.stack([*alike.values()])).bounds()
+        for name, low, high in zip(alike, lows.tolist(), highs.tolist(), strict=True):
+            found[name] = Cell(found[name].value, low, high, found[name].n, "prompts x seeds")
+    if len(runs) > 3 and "gold" in found:
+        found["gold_iqm"] = middle("gold", runs, answers)
+    return found | beside(runs)
 
 
-def estimate(metric: str, runs: Sequence[Record], answers: Answers) -> Cell | None:
-    """A metric of a row: mean over the seeds that have it, with the best interval there is."""
-    having = [(r, m) for r in runs if (m := r.metrics.end.get(metric)) and m.value is not None]
-    if not having:
-        return None
-    metrics = [m for _, m in having]
-    each = [per_prompt(metric, r, answers) for r, _ in having]
-    n = metrics[0].n
-    if len(having) == 1:
-        return single(metrics[0], each[0])
-    value = fmean(m.value for m in metrics)
-    if all(each):
-        return Cell(value, *crossed_interval(each), n, "prompts x seeds")
+def combined(metrics: Sequence[Metric]) -> Cell:
+    """Several seeds without per-prompt files."""
+    n, value = metrics[0].n, fmean(m.value for m in metrics)
     between = float(stdtrit(len(metrics) - 1, 0.975)) * stdev(m.value for m in metrics)
     between /= math.sqrt(len(metrics))
     within = [(m.high - m.low) / 2 for m in metrics if m.low is not None]
@@ -138,40 +207,86 @@ def estimate(metric: str, runs: Sequence[Record], answers: Answers) -> Cell | No
     return Cell(value, value - half, value + half, n, "combined")
 
 
-def single(metric: Metric, values: Mapping[str, float] | None) -> Cell:
+def single(metric: Metric, scores: Scores | None) -> Cell:
     """One seed: the interval of the record; where it has none, over the prompts."""
     if metric.low is not None:
         return Cell(metric.value, metric.low, metric.high, metric.n, "recorded")
-    if values and len(values) > 1:
-        found = mean_interval(list(values.values()), seed=SEED)
-        return Cell(metric.value, found.low, found.high, metric.n, "prompts")
+    if scores and np.count_nonzero(~np.isnan(scores.values)) > 1:
+        low, high = crossed_mean(aligned([scores])[1]).bounds()
+        return Cell(metric.value, float(low), float(high), metric.n, "prompts")
     return Cell(metric.value, n=metric.n)
 
 
-def versus(
-    runs: Sequence[Record], sft: Mapping[int, Record], signal: str, answers: Answers
-) -> Iterator[Versus]:
-    """Per seed, the difference to the SFT model over the prompts that both answered."""
-    for run in runs:
-        if run.seed not in sft or sft[run.seed] is run:
-            continue
-        ours = per_prompt(signal, run, answers)
-        theirs = per_prompt(signal, sft[run.seed], answers)
-        both = sorted((ours or {}).keys() & (theirs or {}).keys())
-        if len(both) > 1:
-            a, b = ([values[p] for p in both] for values in (ours, theirs))
-            found = paired_difference(a, b, seed=SEED)
-            yield Versus(run.seed, found.difference, found.low, found.high, found.p_value)
+def middle(metric: str, runs: Sequence[Record], answers: Answers) -> Cell:
+    """The interquartile mean over seeds, with bounds where all of them have per-prompt values."""
+    each = [per_prompt(metric, r, answers) for r in runs]
+    if all(each) and len(prompts := aligned(each)[0]) > 1:
+        found = interquartile_interval(aligned(each)[1], seed=SEED)
+        return Cell(found.value, found.low, found.high, len(prompts), "prompts x seeds")
+    values = [m.value for r in runs if (m := r.metrics.end.get(metric)) and m.value is not None]
+    return Cell(float(interquartile_mean(values)))
 
 
-def cells(runs: Sequence[Record], answers: Answers) -> dict[str, Cell]:
-    """Every metric of a row that exists, and what is no metric but a column."""
-    wanted = sorted(set().union(*(r.metrics.end for r in runs)))
-    found = {name: cell for name in wanted if (cell := estimate(name, runs, answers))}
+def beside(runs: Sequence[Record]) -> dict[str, Cell]:
+    """Gold at the peak, what a seed of the row took, and how many settings were tried before."""
+    found: dict[str, Cell] = {}
     peaks = [m for r in runs if (m := r.metrics.peak.get("gold")) and m.value is not None]
     if peaks:
         found["gold_peak"] = Cell(fmean(m.value for m in peaks), n=peaks[0].n)
-    spent = [r.seconds["training"] for r in runs if "training" in r.seconds]
-    if spent:
+    policies = [r for r in runs if r.kind == "policy"]
+    for name in BUDGET:
+        spent = [x for r in policies if (x := getattr(r.budget, name)) is not None]
+        if spent:
+            found[name] = Cell(fmean(spent))
+    if flops := [r.budget.flops for r in policies if r.budget.flops is not None]:
+        found["teraflops"] = Cell(fmean(flops) / 1e12)
+    if spent := [r.seconds["training"] for r in runs if "training" in r.seconds]:
         found["seconds"] = Cell(fmean(spent))
+    if policies:
+        found["tried"] = Cell(max(tried(r) for r in policies))
     return found
+
+
+def tried(run: Record) -> int:
+    """Settings that were compared on validation: the rates in the command of `prefzoo tune`."""
+    command = str(run.config.get("tuned") or "")
+    rates = [word for word in command.split() if word.startswith("lr=")]
+    return len(rates[0].split(",")) if rates else 1
+
+
+# ------------------------------------------------------------------------ against the SFT model
+
+
+def pairs(
+    runs: Sequence[Record], others: Mapping[int, Record], metric: str, answers: Answers
+) -> Iterator[tuple[int, Scores]]:
+    """(seed, this run less the other of its seed) over the prompts that both answered."""
+    for run in runs:
+        if run.seed not in others or others[run.seed] is run:
+            continue
+        both = [per_prompt(metric, r, answers) for r in (run, others[run.seed])]
+        if all(both):
+            prompts, (a, b) = aligned(both)
+            if len(prompts) > 1:
+                yield run.seed, Scores(prompts, a - b, float((a - b).mean()))
+
+
+def versus(found: Sequence[tuple[int, Scores]]) -> Iterator[Versus]:
+    """The difference of each seed, which says nothing of other seeds."""
+    for seed, scores in found:
+        low, high = crossed_mean(scores.values[None]).bounds()
+        yield Versus(seed, scores.mean, float(low), float(high))
+
+
+def overall(found: Sequence[tuple[int, Scores]]) -> Overall | None:
+    """The difference over all seeds; not yet corrected for the other rows of its table."""
+    if not found:
+        return None
+    _, values = aligned([scores for _, scores in found])
+    if values.shape[1] < 2:
+        return None
+    mean = crossed_mean(values)
+    p = float(mean.p_value if len(values) > 1 else sign_flip(values[0], FLIPS, SEED))
+    low, high = mean.bounds()
+    numbers = (mean.value, low, high, mean.error, mean.dof)
+    return Overall(*map(float, numbers), p_value=p, adjusted=p)

@@ -13,7 +13,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from .board import COLUMNS, MODEL_COLUMNS, Board, Column, Row, Table, count, listed
-from .estimates import Cell, Versus
+from .estimates import Cell, Overall, Versus
 
 
 def number(value: float | None, decimals: int) -> str:
@@ -75,7 +75,8 @@ def markdown_row(row: Row, columns: Sequence[Column]) -> str:
         entries = [escaped(row.error), *["-"] * (len(columns) + 1)]
         return "| " + " | ".join([mark(row), name, f"seed {row.seeds[0]}", *entries]) + " |"
     entries = [markdown_cell(row.cells.get(c.key), c.decimals) for c in columns]
-    entries.insert(1, row.beats_sft or "-")
+    seeds_won = f"<br><sub>{row.beats_sft} seeds</sub>" if row.overall else row.beats_sft or "-"
+    entries.insert(1, (row.overall.verdict if row.overall else "") + seeds_won)
     tuned = "yes" if row.tuned else "-" if row.section == "control" else "no"
     return "| " + " | ".join([mark(row), name, seeds, *entries, tuned]) + " |"
 
@@ -110,29 +111,35 @@ def to_markdown(found: Board) -> str:
 
 
 def markdown_versus(t: Table) -> str:
-    """The paired differences to SFT, a column per seed."""
+    """The paired differences to SFT: over all seeds, and a column per seed."""
     rows = [r for r in t.rows if r.versus_sft]
     if not rows:
         return ""
     seeds = sorted({v.seed for r in rows for v in r.versus_sft})
     lines = [
-        f"Beats SFT on {t.signal}? Mean paired difference over the same prompts, its interval "
-        "(prompts drawn anew), and the answer, per seed:",
+        f"Beats SFT on {t.signal}? Mean paired difference over the same prompts, its interval and the "
+        "answer: over all seeds and prompts, where p is corrected for the number of methods "
+        "(Benjamini-Hochberg), and for the models of each seed alone:",
         "",
-        "| recipe | " + " | ".join(f"seed {s}" for s in seeds) + " |",
-        "|:--|" + "--:|" * len(seeds),
+        "| recipe | all seeds | p | " + " | ".join(f"seed {s}" for s in seeds) + " |",
+        "|:--|--:|--:|" + "--:|" * len(seeds),
     ]
     for row in rows:
         found = {v.seed: v for v in row.versus_sft}
-        entries = [said(found[s]) if s in found else "-" for s in seeds]
+        whole = [said(row.overall), p_value(row.overall.adjusted)] if row.overall else ["-", "-"]
+        entries = [*whole, *(said(found[s]) if s in found else "-" for s in seeds)]
         lines.append("| " + " | ".join([code(row.recipe), *entries]) + " |")
     return "\n".join(lines)
 
 
-def said(v: Versus) -> str:
+def said(v: Versus | Overall) -> str:
     sign = "+" if v.difference > 0 else ""
     bounds = f"[{number(v.low, 3)}, {number(v.high, 3)}]"
     return f"{sign}{number(v.difference, 3)} {bounds} {v.verdict}"
+
+
+def p_value(p: float) -> str:
+    return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
 
 
 def markdown_models(t: Table) -> str:
