@@ -7,7 +7,7 @@ from errno import ENOSPC
 from pathlib import Path
 
 from .cite import cite
-from .names import Unknown, check, config_folder, find_run, listing
+from .names import Unknown, check, closest, config_folder, find_run, listing
 
 HELP = """\
 prefzoo: preference-optimization algorithms, and the bench that compares them fairly
@@ -20,7 +20,7 @@ prefzoo: preference-optimization algorithms, and the bench that compares them fa
 
   prefzoo list [algos|tasks|models|feedback|...]  what there is, a line each
   prefzoo cite dpo tdpo2                          the papers of recipes as BibTeX; all without names
-  prefzoo board [FOLDER]                          the table of the records in runs/ (or FOLDER)
+  prefzoo board [FOLDER] [format=markdown|csv|latex]   the table of the records in runs/ (or FOLDER)
   prefzoo sample RUN PROMPT                       what a trained policy answers
   prefzoo rewards RUN PROMPT [RESPONSE]           what it rewards in a response, token by token
   prefzoo plot RUN [RUN ...]                      training as a picture, in runs/plots/
@@ -144,23 +144,51 @@ def print_citations(words: list[str]) -> int:
     return 0
 
 
+FORMATS = {  # what `prefzoo board` writes -> module and function
+    "terminal": ("render", "to_terminal"),
+    "markdown": ("render", "to_markdown"),
+    "csv": ("render", "to_csv"),
+    "latex": ("latex", "to_latex"),
+}
+
+
 def show_board(words: list[str]) -> int:
+    from importlib import import_module
+
     from rich.console import Console
 
-    from .reports import record as records
     from .reports.board import board
-    from .reports.render import to_terminal
 
-    folder = Path(words[0] if words else "runs")
-    folder = folder / "records" if (folder / "records").is_dir() else folder
+    kinds = [w.removeprefix("format=") for w in words if w.startswith("format=")]
+    kind = kinds[-1] if kinds else "terminal"
+    if kind not in FORMATS:
+        close = closest(kind, [*FORMATS])
+        raise Unknown(
+            f"there is no format {kind!r}: did you mean format={close}? ({', '.join(FORMATS)})"
+        )
+    found, frames = recorded([w for w in words if not w.startswith("format=")])
+    module, name = FORMATS[kind]
+    written = getattr(import_module(f".reports.{module}", __package__), name)(board(found, frames))
+    if isinstance(written, str):
+        print(written, end="")
+    else:
+        Console(width=None if sys.stdout.isatty() else 140).print(written)
+    return 0
+
+
+def recorded(words: list[str]) -> tuple[list, dict]:
+    """The records in FOLDER (else runs/) and their per-prompt tables; unusable files are told."""
+    from .reports import record as records
+    from .reports.publish import folder_of_records
+
+    folder = folder_of_records(Path(words[0] if words else "runs"))
     found, problems = records.read_all(folder)
-    for line in problems:
+    frames, changed = records.read_all_per_prompt(found, folder)
+    for line in [*problems, *changed]:
         print(line, file=sys.stderr)
     if not found:
         raise Unknown(f"{folder} holds no records: run `python -m bench` first")
-    frames, _ = records.read_all_per_prompt(found, folder)
-    Console(width=None if sys.stdout.isatty() else 140).print(to_terminal(board(found, frames)))
-    return 0
+    return found, frames
 
 
 def answer(words: list[str]) -> int:

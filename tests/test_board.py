@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from bench.reports.board import Row, board, letters, overlap, ranked
 from bench.reports.estimates import Cell, Versus, by_prompt
+from bench.reports.latex import to_latex
 from bench.reports.record import Budget, Git, Metric, Metrics, Parents, Task
 from bench.reports.render import number, to_csv, to_markdown, to_terminal
 from bench.stats.crossed import detectable, power
@@ -431,7 +433,8 @@ def test_what_is_said_of_all_methods_is_corrected_for_how_many_there_are():
     runs = [sampled("sft", s, 0) for s in (0, 1, 2)]
     runs += [sampled("good", s, 0.5) for s in (0, 1, 2)]
     runs += [sampled(f"same{'_' * i}", s, 0) for i in range(3) for s in (0, 1, 2)]
-    table = only([r for r, _ in runs], {r.run_id: f for r, f in runs})
+    frames = {r.run_id: f for r, f in runs}
+    table = only([r for r, _ in runs], frames)
     said = {r.recipe: r.overall for r in table.rows}
     assert said["sft"] is None
     assert said["good"].verdict == "yes"
@@ -443,9 +446,13 @@ def test_what_is_said_of_all_methods_is_corrected_for_how_many_there_are():
     notes = " ".join(table.notes)
     assert "4 methods corrected together (Benjamini-Hochberg, 5 %): better 1; not told" in notes
     assert "(same, same_, same__)" in notes
-    page = to_markdown(board([r for r, _ in runs], {r.run_id: f for r, f in runs}))
+    page = to_markdown(board([r for r, _ in runs], frames))
     assert "| yes<br><sub>3/3 seeds</sub> |" in page
     assert "| recipe | all seeds | p | seed 0 | seed 1 | seed 2 |" in page
+    lines = csv.DictReader(io.StringIO(to_csv(board([r for r, _ in runs], frames))))
+    lines = {x["recipe"]: x for x in lines}
+    assert float(lines["good"]["versus_sft_adjusted"]) == said["good"].adjusted
+    assert (lines["good"]["versus_sft"], lines["sft"]["versus_sft"]) == ("yes", "")
 
 
 def test_a_correction_can_take_a_claim_back():
@@ -618,6 +625,23 @@ def test_a_control_is_one_row_whatever_run_made_it():
 
 def test_seconds_leave_out_what_is_shared():
     assert only([full()]).rows[0].cells["seconds"].value == 1234
+
+
+def test_latex_prints_what_recipes_are_called():
+    runs = [
+        record("dpo", end={"gold": (v, v - 0.25, v + 0.25)}, knobs={"x": x})
+        for v, x in ((1, "50%_&"), (2, "{"))
+    ]
+    page = to_latex(board([*runs, control(end={"gold": 0.5}), failed()]))
+    lines = page.splitlines()
+    assert r"1 a & dpo x=\{ & 1 & - & 2.00 {\tiny$\pm$0.25} \\" in lines
+    assert any(line.startswith(r"2 b & dpo x=50\%\_\& & 1 & ") for line in lines)
+    rows = [x for x in lines if x.endswith(r"\\")]
+    columns = re.search(r"\\begin\{tabular\}\{(\w+)\}", page)[1]
+    assert {len(re.findall(r"(?<!\\)&", x)) + 1 for x in rows} == {len(columns)}
+    assert lines.count(r"\midrule") == 2
+    assert "kto" not in page
+    assert to_latex(board([])) == "% No records yet.\n"
 
 
 def test_numbers():

@@ -7,7 +7,7 @@ import pytest
 from bench.names import config_folder
 from bench.reports.estimates import Scores, overall
 from bench.run import run
-from bench.stats.crossed import crossed_mean
+from bench.stats.crossed import cautious_p, crossed_mean
 from bench.stats.simulated import World, study
 from bench.tune import resolved
 
@@ -52,14 +52,14 @@ def test_what_is_simulated_is_what_the_board_says():
     found = overall(apart)
     mean = crossed_mean(scores[1] - scores[0])
     assert (found.low, found.high) == mean.bounds()
-    assert found.p_value == mean.p_value
+    assert found.p_value == cautious_p(mean, 3) > mean.p_value
 
 
 @pytest.mark.parametrize("name", WORLDS)
 def test_errors_are_as_often_as_promised(name):
     found = study(WORLDS[name], 3, 64, boards=150, methods=8)
     assert 0.02 < found.false < 0.08
-    assert found.any_false < 0.12
+    assert found.any_false < 0.08
     assert 0.92 < found.held < 0.985
     assert found.found == pytest.approx(0.8, abs=0.08)
 

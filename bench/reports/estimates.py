@@ -23,7 +23,7 @@ from ..stats.bootstrap import (
     interquartile_mean,
     sign_flip,
 )
-from ..stats.crossed import LEVEL, crossed_mean
+from ..stats.crossed import LEVEL, cautious_p, crossed_mean
 from .record import Metric, Record
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ class Versus:
 class Overall:
     """Mean difference to the SFT models over all seeds and prompts.
 
-    `p_value` is that of Student's t over seeds and prompts, of one seed that of a sign-flip test over
-    prompts. `adjusted` is it after Benjamini and Hochberg's correction over the rows of a table.
+    `p_value` is `stats.crossed.cautious_p`, of one seed that of a sign-flip test over prompts.
+    `adjusted` is it after Benjamini and Hochberg's correction over the methods of a table.
     """
 
     difference: float
@@ -286,7 +286,8 @@ def overall(found: Sequence[tuple[int, Scores]]) -> Overall | None:
     if values.shape[1] < 2:
         return None
     mean = crossed_mean(values)
-    p = float(mean.p_value if len(values) > 1 else sign_flip(values[0], FLIPS, SEED))
+    seeds = len(values)
+    p = float(cautious_p(mean, seeds) if seeds > 1 else sign_flip(values[0], FLIPS, SEED))
     low, high = mean.bounds()
     numbers = (mean.value, low, high, mean.error, mean.dof)
     return Overall(*map(float, numbers), p_value=p, adjusted=p)

@@ -4,6 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -261,12 +262,15 @@ def to_csv(found: Board) -> str:
     writer = csv.writer(output, lineterminator="\n")
     bounds = [f"{m}{end}" for m in metrics for end in ("", "_low", "_high")]
     fixed = "table task about signal section rank letter recipe seeds beats_sft tuned error".split()
-    writer.writerow([*fixed, *bounds])
+    against = [f.name for f in fields(Overall)]
+    writer.writerow([*fixed, *(f"versus_sft_{name}" for name in against), "versus_sft", *bounds])
     for index, t in enumerate(tables, 1):
         for row in t.rows:
             seeds = " ".join(map(str, row.seeds))
             head = [index, t.task, " · ".join(t.about), t.signal, row.section, row.rank]
             head += [row.letter, row.recipe, seeds, row.beats_sft, row.tuned, row.error]
+            head += [_csv(getattr(row.overall, name, None)) for name in against]
+            head.append(row.overall.verdict if row.overall else "")
             numbers = [row.cells.get(m, Cell(math.nan)) for m in metrics]
             writer.writerow(head + [_csv(v) for c in numbers for v in (c.value, c.low, c.high)])
     return output.getvalue()

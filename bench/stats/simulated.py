@@ -14,7 +14,7 @@ from scipy.special import stdtrit
 from scipy.stats import false_discovery_control
 
 from .bootstrap import FLIPS, sign_flip
-from .crossed import LEVEL, Mean, crossed_mean, detectable
+from .crossed import LEVEL, Mean, cautious_p, crossed_mean, detectable
 
 POWER = 0.8  # with which the planted difference is found, as computed
 
@@ -60,7 +60,7 @@ class Found:
 
     false: float  # called better or worse, each by itself
     any_false: float  # a board has a method that is called so after the correction
-    held: float  # intervals of methods' own means that hold the truth, whose prompts differ by 1
+    held: float  # intervals of methods' own means that hold the truth; prompts differ by 1, too
     planted: float  # the difference that is found with power POWER, as computed
     found: float  # methods with that difference whose interval is above 0
 
@@ -76,12 +76,13 @@ def study(
     for board in range(boards):
         scores = world.draw(generator, methods, seeds, prompts)
         apart = crossed_mean(scores[1:] - scores[0])
-        p = apart.p_value
-        if seeds == 1:
-            p = sign_flip((scores[1:, 0] - scores[0, 0]).T, FLIPS, seed=0)
-        false[board] = (p <= 1 - LEVEL).mean()
-        any_false[board] = (false_discovery_control(p) <= 1 - LEVEL).any()
+        if seeds > 1:
+            each, corrected = apart.p_value, cautious_p(apart, seeds)
+        else:
+            each = corrected = sign_flip((scores[1:, 0] - scores[0, 0]).T, FLIPS, seed=0)
+        false[board] = (each <= 1 - LEVEL).mean()
+        any_false[board] = (false_discovery_control(corrected) <= 1 - LEVEL).any()
         found[board] = (apart.bounds()[0] + planted > 0).mean()
-        own = crossed_mean(scores[1:] + generator.normal(size=prompts))
+        own = crossed_mean(scores[1:] + generator.normal(size=(methods, 1, prompts)))
         held[board] = (np.abs(own.value) <= stdtrit(own.dof, (1 + LEVEL) / 2) * own.error).mean()
     return Found(false.mean(), any_false.mean(), held.mean(), planted, found.mean())
