@@ -21,6 +21,7 @@ prefzoo: preference-optimization algorithms, and the bench that compares them fa
   prefzoo list [algos|tasks|models|feedback|...]  what there is, a line each
   prefzoo cite dpo tdpo2                          the papers of recipes as BibTeX; all without names
   prefzoo board [FOLDER] [format=markdown|csv|latex]   the table of the records in runs/ (or FOLDER)
+  prefzoo compare A B [FOLDER]                    two runs or recipes, paired by seed and prompt
   prefzoo sample RUN PROMPT                       what a trained policy answers
   prefzoo rewards RUN PROMPT [RESPONSE]           what it rewards in a response, token by token
   prefzoo plot RUN [RUN ...]                      training as a picture, in runs/plots/
@@ -191,6 +192,20 @@ def recorded(words: list[str]) -> tuple[list, dict]:
     return found, frames
 
 
+def compare(words: list[str]) -> int:
+    from rich.console import Console
+
+    from .reports.compare import compare, to_terminal
+
+    if len(words) not in (2, 3):
+        raise Unknown("usage: prefzoo compare A B [FOLDER]: ids of runs, or recipes")
+    found, frames = recorded(words[2:])
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    for comparison in compare(found, frames, *words[:2]):
+        console.print(to_terminal(comparison), "")
+    return 0
+
+
 def answer(words: list[str]) -> int:
     from .stages.answer import respond
 
@@ -279,6 +294,7 @@ VERBS = {
     "list": list_what,
     "cite": print_citations,
     "board": show_board,
+    "compare": compare,
     "sample": answer,
     "rewards": token_rewards,
     "plot": plot,

@@ -153,9 +153,14 @@ def why_apart(first: Sequence[Cohort], here: Sequence[Cohort]) -> tuple[str, ...
     seed = min(theirs.keys() & ours.keys(), default=None)
     if seed is None:
         return ("Not comparable with the first table of this task: no seed in common.",)
-    differing = [
+    other = ", ".join(differing(theirs[seed], ours[seed]))
+    return (f"Not comparable with the first table of this task: other {other}.",)
+
+
+def differing(a: Base, b: Base) -> list[str]:
+    """What keeps two runs from one table, in words."""
+    return [
         name.replace("_", " ").replace("sft", "SFT model")
-        for name, x, y in zip(Base._fields, theirs[seed], ours[seed], strict=True)
+        for name, x, y in zip(Base._fields, a, b, strict=True)
         if x != y
     ]
-    return (f"Not comparable with the first table of this task: other {', '.join(differing)}.",)
