@@ -29,6 +29,7 @@ prefzoo: preference-optimization algorithms, and the bench that compares them fa
   prefzoo pilot PAIRS [RUN ...]                   which judge agrees with people, on your labels
   prefzoo perf                                    speed of rollouts against a bare decoding loop
   prefzoo publish [RUNS]                          copy records to results/, write the leaderboard
+  prefzoo validate [FOLDER]                       whether records may be published: a line a problem
 
 `prefzoo WORDS` is `python -m bench WORDS`. Useful words: --cfg job (the resolved configuration),
 --config-dir DIR (your own recipes), budget=smoke|default|long. Records go to runs/, artifacts to
@@ -290,6 +291,18 @@ def publish(words: list[str]) -> int:
     return 0
 
 
+def validate(words: list[str]) -> int:
+    from .reports.board import count
+    from .reports.validate import validated
+
+    folder = Path(words[0] if words else "results")
+    records, problems = validated(folder)
+    for line in problems:
+        print(line)
+    print(f"{folder}: {count(records, 'record')}, {count(len(problems), 'problem')}")
+    return 1 if problems else 0
+
+
 VERBS = {
     "list": list_what,
     "cite": print_citations,
@@ -302,6 +315,7 @@ VERBS = {
     "pilot": pilot,
     "perf": perf,
     "publish": publish,
+    "validate": validate,
 }
 
 if __name__ == "__main__":

@@ -133,21 +133,25 @@ def averaged(prompts: Sequence[str], values: np.ndarray) -> tuple[tuple[str, ...
 
 
 def per_prompt(metric: str, record: Record, answers: Answers) -> Scores | None:
-    """The scores in a run's file, where they explain the recorded value of a metric.
-
-    `gold_unseen` is the column gold on the split test_unseen; plain names are the split test.
-    """
+    """The scores in a run's file, where they explain the recorded value of a metric."""
     file, recorded = answers.get(record.run_id), record.metrics.end.get(metric)
     if file is None or recorded is None or recorded.value is None:
         return None
+    scores = scores_of(metric, file)
+    return scores if scores and explains(scores, recorded.value) else None
+
+
+def scores_of(metric: str, file: Mapping[tuple[str, str], Scores]) -> Scores | None:
+    """`gold_unseen` is the column gold on the split test_unseen; plain names are the split test."""
     stem, _, suffix = metric.rpartition("_")
-    scores = file.get(("test", PER_PROMPT.get(metric, metric))) or file.get(
+    return file.get(("test", PER_PROMPT.get(metric, metric))) or file.get(
         (f"test_{suffix}", PER_PROMPT.get(stem, stem))
     )
-    if scores is None:
-        return None
-    explained = math.isclose(scores.mean, recorded.value, rel_tol=1e-3, abs_tol=1e-3)
-    return scores if explained else None
+
+
+def explains(scores: Scores, value: float) -> bool:
+    """Their mean is the value; published scores may have four digits."""
+    return math.isclose(scores.mean, value, rel_tol=1e-3, abs_tol=1e-3)
 
 
 def aligned(runs: Sequence[Scores]) -> tuple[tuple[str, ...], np.ndarray]:

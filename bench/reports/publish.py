@@ -22,6 +22,7 @@ from .record import (
     per_prompt_bytes,
     read_all,
     read_all_per_prompt,
+    schema,
     text,
 )
 from .render import to_markdown
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 LIMIT = 100_000  # bytes a run: its record and its per-prompt file
 DIGITS = 4  # significant digits of rounded per-prompt values
+SCHEMA_FILE = "record.schema.json"
 KEPT = ("prompt_id", "split")  # text that the board needs
 AFTER = r"(?:^|(?<=[\s'\"`=(\[{,;:|<>@]))"  # what stands before a path, never the // of a URL
 PATH = re.compile(
@@ -41,9 +43,10 @@ SHORTENED = "paths outside the working tree were shortened to …/NAME: put your
 REDUCED = f"published without texts per prompt, or with {DIGITS} digits: the whole was too large"
 HEAD = """# Results
 
-This page is made from the records in [records/](records): one JSON per run, and beside it one row
-per prompt. Do not edit it. `python -m bench publish runs` copies new records and makes it again;
-every record holds the command that runs its row again. Dated notes are in `log.md`.
+This page is made from the records in [records/](records): one JSON per run, of
+[this schema](record.schema.json), and beside it one row per prompt. Do not edit it.
+`python -m bench publish runs` copies new records and makes it again; every record holds the command
+that runs its row again. Dated notes are in `log.md`.
 
 Values are means; their 95 % intervals stand below them. ↑ more is better.
 """
@@ -78,6 +81,7 @@ def publish(runs_folder: str | Path, results_folder: str | Path) -> Published:
         else:
             write_atomically(path.with_suffix(".parquet"), item.content)
         write_atomically(path, text(item.record).encode())
+    write_atomically(results / SCHEMA_FILE, schema().encode())
     write_atomically(results / "README.md", page(results).encode())
     failed = sum(r.status == "failed" for r in records)
     return Published(
@@ -90,9 +94,10 @@ def publish(runs_folder: str | Path, results_folder: str | Path) -> Published:
 
 
 def stale(results_folder: str | Path) -> bool:
-    """`results/README.md` is not the page that the committed records make."""
-    readme = Path(results_folder) / "README.md"
-    return not readme.exists() or readme.read_text("utf-8") != page(results_folder)
+    """The page is not that of the committed records, or the schema not that of the code."""
+    wanted = {"README.md": page(results_folder), SCHEMA_FILE: schema()}
+    files = {Path(results_folder) / name: content for name, content in wanted.items()}
+    return any(not p.exists() or p.read_text("utf-8") != files[p] for p in files)
 
 
 def page(results_folder: str | Path) -> str:

@@ -281,6 +281,15 @@ class Record(Part):
         )
 
 
+def schema() -> str:
+    """The JSON Schema of a record, as published beside the records."""
+    described = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Record.model_json_schema(),
+    }
+    return json.dumps(described, indent=1, ensure_ascii=False) + "\n"
+
+
 def text(record: Record) -> str:
     """The record as JSON; every float comes back as it was."""
     dump = record.model_dump(mode="json")
