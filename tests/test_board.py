@@ -388,10 +388,10 @@ def test_a_file_that_does_not_explain_the_number_is_not_used():
 def test_several_samples_of_a_prompt_are_one_value_and_splits_stay_apart():
     table = frame([1.0, 3.0, 5.0, float("nan")]).assign(prompt_id=["a", "a", "b", "c"])
     table["split"] = ["test", "test", "test_unseen", "test"]
-    scores = by_prompt(table)["test", "gold"]
+    scores = by_prompt(table)["test"].scores("gold")
     assert (scores.prompts, scores.mean) == (("a", "c"), 2.0)
     assert np.array_equal(scores.values, [2.0, np.nan], equal_nan=True)
-    unseen = by_prompt(table)["test_unseen", "gold"]
+    unseen = by_prompt(table)["test_unseen"].scores("gold")
     assert (unseen.prompts, unseen.mean) == (("b",), 5.0)
     unseen = record(end={"gold": Metric(value=2.0), "gold_unseen": Metric(value=6.0)})
     more = frame([2.0, 2.0, 5.0, 7.0]).assign(split=["test"] * 2 + ["test_unseen"] * 2)

@@ -9,6 +9,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from statistics import median_low
 from typing import Literal
 
@@ -277,7 +278,9 @@ def count(number: int, what: str) -> str:
     return f"{number} {what}" + ("" if number == 1 else "s")
 
 
-def notes(rows: Sequence[Row], runs: Sequence[Record], signal: str | None) -> Iterator[str]:
+def notes(
+    rows: Sequence[Row], runs: Sequence[Record], signal: str | None, columns: "Traits"
+) -> Iterator[str]:
     top = [r for r in rows if r.section == "ranked"]
     good = [r for r in runs if r.status == "good"]
     if signal and top:
@@ -292,7 +295,7 @@ def notes(rows: Sequence[Row], runs: Sequence[Record], signal: str | None) -> It
         )
     yield from gamed(rows)
     yield from against_sft(top, signal)
-    if apart := [column for column, said in traits(good).items() if differ(said)]:
+    if apart := [column for column, said in columns.items() if differ(said)]:
         titles = ", ".join(c.title.strip(" ↑") for c in apart)
         yield f"Rows differ in how {titles} was measured: NOT COMPARABLE there."
     if any(r.section == "trained_on" for r in rows):
@@ -383,12 +386,11 @@ def spent(run: Record) -> str:
     return f"{run.budget.updates}/{run.budget.responses}"
 
 
-def legend(rows: Sequence[Row], runs: Sequence[Record]) -> tuple[str, ...]:
+def legend(rows: Sequence[Row], columns: "Traits") -> tuple[str, ...]:
     """What each column is: meaning, unit, estimator, signature; a warning where rows differ.
 
     Metrics of one signature share a line; what most are estimated by is said once.
     """
-    columns = traits(runs)
     other = [c for c in COLUMNS if c not in columns and any(c.key in r.cells for r in rows)]
     estimators = Counter(filter(None, (said["estimator"] for said in columns.values())))
     usual, times = next(iter(estimators.most_common(1)), ("", 0))
@@ -396,7 +398,7 @@ def legend(rows: Sequence[Row], runs: Sequence[Record]) -> tuple[str, ...]:
     lines_of = defaultdict[tuple[str, ...], list[Column]](list)
     for column, said in columns.items():
         if times > 2 and said["estimator"] == usual:
-            said["estimator"] = ""
+            said = {**said, "estimator": ""}
         alone = "" if said["signature"] else column.key
         lines_of[(*said.values(), alone)].append(column)
     for (*said, _), alike in lines_of.items():
@@ -406,7 +408,10 @@ def legend(rows: Sequence[Row], runs: Sequence[Record]) -> tuple[str, ...]:
     return (*lines, *(f"{c.title.strip(' ↑')}: {c.meaning}" for c in other))
 
 
-def traits(runs: Sequence[Record]) -> dict[Column, dict[str, str]]:
+Traits = Mapping[Column, Mapping[str, str]]
+
+
+def traits(runs: Sequence[Record]) -> Traits:
     """What is said of each metric that has a value: unit, estimator and signature."""
     columns: dict[Column, dict[str, str]] = {}
     for column in COLUMNS:
@@ -415,6 +420,11 @@ def traits(runs: Sequence[Record]) -> dict[Column, dict[str, str]]:
         if found:
             columns[column] = {t: trait(t, found) for t in ("unit", "estimator", "signature")}
     return columns
+
+
+@cache
+def shortened(said: str) -> str:
+    return LONG.sub(lambda key: short(key[0]), said)
 
 
 def differ(said: Mapping[str, str]) -> bool:
@@ -426,7 +436,7 @@ def trait(name: str, found: Sequence[tuple[int, Metric]]) -> str:
     by_seed = defaultdict[int, set[str]](set)
     for seed, metric in found:
         if said := getattr(metric, name):
-            by_seed[seed].add(LONG.sub(lambda key: short(key[0]), said))
+            by_seed[seed].add(shortened(said))
     values = sorted(set().union(*by_seed.values()))
     if any(len(said) > 1 for said in by_seed.values()):
         return DIFFER + " / ".join(values)
@@ -504,12 +514,12 @@ def table(members: Sequence[Cohort], answers: Answers) -> Table:
         )
     rows = ordered(corrected(rows), signal)
     all_runs = runs or [r for c in members for r in c.runs.values()]
-    task = all_runs[0].task
+    task, said = all_runs[0].task, traits(runs)
     return Table(
         task.name if task.version is None else f"{task.name} v{task.version}",
         about(all_runs, signal),
         signal,
         rows,
-        tuple(notes(rows, all_runs, signal)),
-        legend(rows, runs),
+        tuple(notes(rows, all_runs, signal, said)),
+        legend(rows, said),
     )

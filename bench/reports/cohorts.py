@@ -4,12 +4,13 @@ Rows are ranked together when task, data, prompts, SFT model, judging reward mod
 agree for every seed they share; what does not agree gets a table of its own.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .record import Base, Record, hash_of
+from .record import Base, Record
 
 # Of a config: what determines no number of a row, or does so by its seed or by its parents, which
 # `Base` compares.
@@ -40,7 +41,7 @@ def setting(r: Record) -> tuple[Any, ...]:
     config = {k: v for k, v in r.config.items() if k not in BOOKKEEPING}
     if r.kind == "control":
         config = {"model": r.model.name if r.model else None, "decoding": r.decoding}
-    return r.kind, r.recipe, r.task.name, r.task.version, hash_of(config)
+    return r.kind, r.recipe, r.task.name, r.task.version, json.dumps(config, sort_keys=True)
 
 
 def cohorts(records: Iterable[Record]) -> list[Cohort]:
@@ -125,17 +126,16 @@ def names(members: Sequence[Cohort]) -> list[str]:
         else {}
         for c in members
     ]
+    twins = defaultdict[tuple[str, str], list[dict[str, Any]]](list)
+    for cohort, config in zip(members, configs, strict=True):
+        twins[cohort.first.recipe, cohort.first.kind].append(config)
     result = []
     for cohort, config in zip(members, configs, strict=True):
-        twins = [
-            other
-            for c, other in zip(members, configs, strict=True)
-            if (c.first.recipe, c.first.kind) == (cohort.first.recipe, cohort.first.kind)
-        ]
+        kin = twins[cohort.first.recipe, cohort.first.kind]
         differing = [
             key
-            for key in sorted(set().union(*twins))
-            if len({repr(twin.get(key)) for twin in twins}) > 1
+            for key in sorted(set().union(*kin))
+            if len(kin) > 1 and len({repr(twin.get(key)) for twin in kin}) > 1
         ]
         mine = [key for key in differing if key in config]
         shown = [f"{key.rpartition('.')[2]}={config[key]}" for key in mine[:3]]

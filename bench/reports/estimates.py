@@ -10,7 +10,8 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from functools import cache
+from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -45,8 +46,22 @@ class Scores:
     mean: float
 
 
+@dataclass(frozen=True, eq=False)
+class Block:
+    """All that a run's file says of the prompts of a split: Float[P, K], NaN where there is nothing."""
+
+    prompts: tuple[str, ...]
+    values: np.ndarray
+    place: Mapping[str, int]  # column -> index; of columns with a value
+    means: Sequence[float]
+
+    def scores(self, column: str) -> Scores:
+        at = self.place[column]
+        return Scores(self.prompts, self.values[:, at], self.means[at])
+
+
 Frames = Mapping[str, "DataFrame"]  # run id -> per-prompt table
-Answers = Mapping[str, Mapping[tuple[str, str], Scores]]  # run id -> by_prompt
+Answers = Mapping[str, Mapping[str, Block]]  # run id -> by_prompt
 
 
 @dataclass(frozen=True)
@@ -98,25 +113,22 @@ class Overall:
         return "yes" if self.difference > 0 else "worse"
 
 
-def by_prompt(frame: "DataFrame") -> dict[tuple[str, str], Scores]:
-    """(split, column) -> scores by prompt, the mean where a prompt has several samples."""
-    table = frame.select_dtypes(["number", "bool"])
-    numbers = table.to_numpy(dtype=float, na_value=np.nan)
-    ids, splits = (
-        frame[name].astype(str).to_numpy(dtype=object) for name in ("prompt_id", "split")
-    )
-    found: dict[tuple[str, str], Scores] = {}
+def by_prompt(frame: "DataFrame") -> dict[str, Block]:
+    """Split -> scores by prompt, the mean where a prompt has several samples."""
+    columns = {name: x.to_numpy() for name, x in frame.items() if x.dtype.kind in "biuf"}
+    numbers = np.array([*columns.values()], dtype=float).reshape(len(columns), len(frame)).T
+    ids, splits = (frame[name].tolist() for name in ("prompt_id", "split"))
+    found: dict[str, Block] = {}
     for split in dict.fromkeys(splits):
-        rows = splits == split
-        prompts, values = tuple(ids[rows]), numbers[rows]
+        rows = [row for row, its in enumerate(splits) if its == split]
+        prompts, values = tuple(str(ids[row]) for row in rows), numbers[rows]
         if len(set(prompts)) < len(prompts):
             prompts, values = averaged(prompts, values)
         there = ~np.isnan(values)
         counts = there.sum(0)
         means = np.where(there, values, 0).sum(0) / np.maximum(counts, 1)
-        for place, column in enumerate(table):
-            if counts[place]:
-                found[split, column] = Scores(prompts, values[:, place], float(means[place]))
+        place = {name: at for at, name in enumerate(columns) if counts[at]}
+        found[split] = Block(prompts, values, place, means.tolist())
     return found
 
 
@@ -138,20 +150,31 @@ def per_prompt(metric: str, record: Record, answers: Answers) -> Scores | None:
     if file is None or recorded is None or recorded.value is None:
         return None
     scores = scores_of(metric, file)
-    return scores if scores and explains(scores, recorded.value) else None
+    return scores if scores and explains(scores.mean, recorded.value) else None
 
 
-def scores_of(metric: str, file: Mapping[tuple[str, str], Scores]) -> Scores | None:
-    """`gold_unseen` is the column gold on the split test_unseen; plain names are the split test."""
+def scores_of(metric: str, file: Mapping[str, Block]) -> Scores | None:
+    """What a file says of a metric."""
+    for split, column in sources(metric):
+        if split in file and column in file[split].place:
+            return file[split].scores(column)
+    return None
+
+
+@cache
+def sources(metric: str) -> tuple[tuple[str, str], ...]:
+    """The splits and columns that may hold a metric: `gold_unseen` is gold on the split test_unseen,
+    plain names are the split test."""
     stem, _, suffix = metric.rpartition("_")
-    return file.get(("test", PER_PROMPT.get(metric, metric))) or file.get(
-        (f"test_{suffix}", PER_PROMPT.get(stem, stem))
+    return (
+        ("test", PER_PROMPT.get(metric, metric)),
+        (f"test_{suffix}", PER_PROMPT.get(stem, stem)),
     )
 
 
-def explains(scores: Scores, value: float) -> bool:
-    """Their mean is the value; published scores may have four digits."""
-    return math.isclose(scores.mean, value, rel_tol=1e-3, abs_tol=1e-3)
+def explains(mean: float, value: float) -> bool:
+    """The mean of scores is the recorded value; published scores may have four digits."""
+    return math.isclose(mean, value, rel_tol=1e-3, abs_tol=1e-3)
 
 
 def aligned(runs: Sequence[Scores]) -> tuple[tuple[str, ...], np.ndarray]:
@@ -174,40 +197,55 @@ def aligned(runs: Sequence[Scores]) -> tuple[tuple[str, ...], np.ndarray]:
 
 def cells(runs: Sequence[Record], answers: Answers) -> dict[str, Cell]:
     """Every metric of a row that exists, and what is no metric but a column."""
-    wanted = sorted(set().union(*(r.metrics.end for r in runs)))
     found: dict[str, Cell] = {}
-    crossed: dict[tuple[int, int], dict[str, np.ndarray]] = defaultdict(dict)  # by shape
-    for name in wanted:
-        having = [(r, m) for r in runs if (m := r.metrics.end.get(name)) and m.value is not None]
-        if not having:
-            continue
-        metrics = [m for _, m in having]
-        each = [per_prompt(name, r, answers) for r, _ in having]
+    several: dict[str, list[Record]] = {}  # metric -> the seeds that have it
+    for name in sorted(set().union(*(r.metrics.end for r in runs))):
+        having = [r for r in runs if (m := r.metrics.end.get(name)) and m.value is not None]
         if len(having) == 1:
-            found[name] = single(metrics[0], each[0])
-        elif all(each) and (values := aligned(each)[1]).shape[1] > 1:
-            crossed[values.shape][name] = values
-            found[name] = Cell(fmean(m.value for m in metrics), n=metrics[0].n)
+            scores = per_prompt(name, having[0], answers)
+            found[name] = single(having[0].metrics.end[name], scores)
+        elif having:
+            several[name] = having
+    bounds = dict(crossed_bounds(several, answers))
+    for name, having in several.items():
+        metrics = [r.metrics.end[name] for r in having]
+        if name in bounds:
+            value = sum(m.value for m in metrics) / len(metrics)
+            found[name] = Cell(value, *bounds[name], metrics[0].n, "prompts x seeds")
         else:
             found[name] = combined(metrics)
-    for alike in crossed.values():
-        lows, highs = crossed_mean(np.stack([*alike.values()])).bounds()
-        for name, low, high in zip(alike, lows.tolist(), highs.tolist(), strict=True):
-            found[name] = Cell(found[name].value, low, high, found[name].n, "prompts x seeds")
     if len(runs) > 3 and "gold" in found:
         found["gold_iqm"] = middle("gold", runs, answers)
     return found | beside(runs)
 
 
+def crossed_bounds(
+    several: Mapping[str, Sequence[Record]], answers: Answers
+) -> Iterator[tuple[str, tuple[float, float]]]:
+    """Bounds over seeds and prompts, of the metrics whose seeds all have per-prompt values.
+
+    Metrics of the same runs, prompts and split are worked out together.
+    """
+    alike = defaultdict[tuple[int, int], dict[str, np.ndarray]](dict)
+    for name, having in several.items():
+        each = [per_prompt(name, r, answers) for r in having]
+        if all(each) and (values := aligned(each)[1]).shape[1] > 1:
+            alike[values.shape][name] = values
+    for group in alike.values():
+        bounds = crossed_mean(np.stack([*group.values()])).bounds()
+        yield from zip(group, zip(*(x.tolist() for x in bounds), strict=True), strict=True)
+
+
 def combined(metrics: Sequence[Metric]) -> Cell:
     """Several seeds without per-prompt files."""
-    n, value = metrics[0].n, fmean(m.value for m in metrics)
-    between = float(stdtrit(len(metrics) - 1, 0.975)) * stdev(m.value for m in metrics)
-    between /= math.sqrt(len(metrics))
+    size, n = len(metrics), metrics[0].n
+    value = sum(m.value for m in metrics) / size
+    spread = math.sqrt(sum((m.value - value) ** 2 for m in metrics) / (size - 1))
+    between = float(stdtrit(size - 1, 0.975)) * spread / math.sqrt(size)
     within = [(m.high - m.low) / 2 for m in metrics if m.low is not None]
-    if len(within) < len(metrics):
+    if len(within) < size:
         return Cell(value, value - between, value + between, n, "seeds")
-    half = math.sqrt(fmean(h * h for h in within) + between**2)
+    half = math.sqrt(sum(h * h for h in within) / size + between**2)
     return Cell(value, value - half, value + half, n, "combined")
 
 

@@ -74,7 +74,7 @@ def of_prompts(path: Path, record: Record) -> Iterator[str]:
     scores = by_prompt(table)
     for name, metric in record.metrics.end.items():
         there = scores_of(name, scores)
-        if there and metric.value is not None and not explains(there, metric.value):
+        if there and metric.value is not None and not explains(there.mean, metric.value):
             yield (
                 f"{file}: {name} has mean {there.mean:.6g} there and {metric.value:.6g} in the "
                 f"record: {AGAIN}"
