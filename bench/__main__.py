@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from errno import ENOSPC
 from pathlib import Path
 
@@ -124,7 +124,7 @@ def show(found: list) -> None:
 
     once = list({r.run_id: r for r in found}.values())
     runs = Path(once[0].config["runs"])
-    frames, problems = records.read_all_per_prompt(once, runs / "records")
+    frames, problems = records.read_all_per_prompt(once, runs / "records", records.read_numbers)
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(to_terminal(board(once, frames)))
     for line in problems:
@@ -160,6 +160,7 @@ def show_board(words: list[str]) -> int:
     from rich.console import Console
 
     from .reports.board import board
+    from .reports.record import read_numbers
 
     kinds = [w.removeprefix("format=") for w in words if w.startswith("format=")]
     kind = kinds[-1] if kinds else "terminal"
@@ -168,7 +169,8 @@ def show_board(words: list[str]) -> int:
         raise Unknown(
             f"there is no format {kind!r}: did you mean format={close}? ({', '.join(FORMATS)})"
         )
-    found, frames = recorded([w for w in words if not w.startswith("format=")])
+    folder = [w for w in words if not w.startswith("format=")]
+    found, frames = recorded(folder, read_numbers)
     module, name = FORMATS[kind]
     written = getattr(import_module(f".reports.{module}", __package__), name)(board(found, frames))
     if isinstance(written, str):
@@ -178,14 +180,14 @@ def show_board(words: list[str]) -> int:
     return 0
 
 
-def recorded(words: list[str]) -> tuple[list, dict]:
+def recorded(words: list[str], read: Callable) -> tuple[list, dict]:
     """The records in FOLDER (else runs/) and their per-prompt tables; unusable files are told."""
     from .reports import record as records
     from .reports.publish import folder_of_records
 
     folder = folder_of_records(Path(words[0] if words else "runs"))
     found, problems = records.read_all(folder)
-    frames, changed = records.read_all_per_prompt(found, folder)
+    frames, changed = records.read_all_per_prompt(found, folder, read)
     for line in [*problems, *changed]:
         print(line, file=sys.stderr)
     if not found:
@@ -197,10 +199,11 @@ def compare(words: list[str]) -> int:
     from rich.console import Console
 
     from .reports.compare import compare, to_terminal
+    from .reports.record import read_per_prompt
 
     if len(words) not in (2, 3):
         raise Unknown("usage: prefzoo compare A B [FOLDER]: ids of runs, or recipes")
-    found, frames = recorded(words[2:])
+    found, frames = recorded(words[2:], read_per_prompt)
     console = Console(width=None if sys.stdout.isatty() else 140)
     for comparison in compare(found, frames, *words[:2]):
         console.print(to_terminal(comparison), "")

@@ -29,6 +29,7 @@ from .record import Metric, Record
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+    from pyarrow import Table
 
 PER_PROMPT = {"win_rate": "win", "end_rate": "finished"}  # metric -> column, where names differ
 BUDGET = ("updates", "responses", "pairs", "prompts", "tokens")
@@ -48,7 +49,7 @@ class Scores:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """All that a run's file says of the prompts of a split: Float[P, K], NaN where there is nothing."""
+    """All that a run's file says of the prompts of a split: Float[K, P], NaN where there is nothing."""
 
     prompts: tuple[str, ...]
     values: np.ndarray
@@ -57,10 +58,10 @@ class Block:
 
     def scores(self, column: str) -> Scores:
         at = self.place[column]
-        return Scores(self.prompts, self.values[:, at], self.means[at])
+        return Scores(self.prompts, self.values[at], self.means[at])
 
 
-Frames = Mapping[str, "DataFrame"]  # run id -> per-prompt table
+Frames = Mapping[str, "DataFrame | Table"]  # run id -> per-prompt table
 Answers = Mapping[str, Mapping[str, Block]]  # run id -> by_prompt
 
 
@@ -113,33 +114,42 @@ class Overall:
         return "yes" if self.difference > 0 else "worse"
 
 
-def by_prompt(frame: "DataFrame") -> dict[str, Block]:
+def by_prompt(frame: "DataFrame | Table") -> dict[str, Block]:
     """Split -> scores by prompt, the mean where a prompt has several samples."""
-    columns = {name: x.to_numpy() for name, x in frame.items() if x.dtype.kind in "biuf"}
-    numbers = np.array([*columns.values()], dtype=float).reshape(len(columns), len(frame)).T
-    ids, splits = (frame[name].tolist() for name in ("prompt_id", "split"))
+    from pyarrow import Table, types
+
+    table = frame if isinstance(frame, Table) else Table.from_pandas(frame, preserve_index=False)
+    columns = {
+        field.name: table[field.name].to_numpy()
+        for field in table.schema
+        if types.is_boolean(field.type)
+        or types.is_integer(field.type)
+        or types.is_floating(field.type)
+    }
+    numbers = np.array([*columns.values()], dtype=float).reshape(len(columns), len(table))
+    ids, splits = (np.array(table[x].to_pylist(), dtype=object) for x in ("prompt_id", "split"))
     found: dict[str, Block] = {}
     for split in dict.fromkeys(splits):
-        rows = [row for row, its in enumerate(splits) if its == split]
-        prompts, values = tuple(str(ids[row]) for row in rows), numbers[rows]
+        rows = splits == split
+        prompts, values = tuple(ids[rows]), numbers[:, rows]
         if len(set(prompts)) < len(prompts):
             prompts, values = averaged(prompts, values)
         there = ~np.isnan(values)
-        counts = there.sum(0)
-        means = np.where(there, values, 0).sum(0) / np.maximum(counts, 1)
+        counts = there.sum(1)
+        means = np.where(there, values, 0).sum(1) / np.maximum(counts, 1)
         place = {name: at for at, name in enumerate(columns) if counts[at]}
         found[split] = Block(prompts, values, place, means.tolist())
     return found
 
 
 def averaged(prompts: Sequence[str], values: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
-    """One row a prompt: the mean of its samples, those without a value left out."""
+    """One column a prompt: the mean of its samples, those without a value left out."""
     order = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
     place = np.array([order[prompt] for prompt in prompts])
     there = ~np.isnan(values)
-    sums, counts = np.zeros((2, len(order), values.shape[1]))
-    np.add.at(sums, place, np.where(there, values, 0))
-    np.add.at(counts, place, there)
+    sums, counts = np.zeros((2, len(values), len(order)))
+    np.add.at(sums.T, place, np.where(there, values, 0).T)
+    np.add.at(counts.T, place, there.T)
     means = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
     return tuple(order), means
 

@@ -22,6 +22,7 @@ from .record import (
     per_prompt_bytes,
     read_all,
     read_all_per_prompt,
+    read_numbers,
     schema,
     text,
 )
@@ -104,7 +105,7 @@ def page(results_folder: str | Path) -> str:
     """The leaderboard of the records in `results/records`; a broken one is an error here."""
     folder = Path(results_folder) / "records"
     records, problems = read_all(folder)
-    frames, changed = read_all_per_prompt(records, folder)
+    frames, changed = read_all_per_prompt(records, folder, read_numbers)
     if problems or changed:
         raise RecordError([*problems, *changed][0])
     return f"{HEAD}\n{to_markdown(board(records, frames))}"

@@ -8,13 +8,13 @@ Beside `RUN_ID.json` lies `RUN_ID.parquet`: one row per evaluated prompt, with t
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import (
     AwareDatetime,
@@ -31,6 +31,9 @@ from ..store import write_atomically
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+    from pyarrow import Table
+
+Read = TypeVar("Read")
 
 SCHEMA = 1
 
@@ -394,14 +397,28 @@ def read_per_prompt(record: Record, folder: str | Path) -> "DataFrame | None":
     return parquet.read_table(BufferReader(content), use_threads=False).to_pandas()
 
 
+def read_numbers(record: Record, folder: str | Path) -> "Table | None":
+    """`read_per_prompt` without the answers and without pandas: a fifth of the time."""
+    content = per_prompt_bytes(record, folder)
+    if content is None:
+        return None
+    from pyarrow import BufferReader, parquet
+
+    file = parquet.ParquetFile(BufferReader(content))
+    names = [name for name in file.schema_arrow.names if name != "response"]
+    return file.read(names, use_threads=False)
+
+
 def read_all_per_prompt(
-    records: Iterable[Record], folder: str | Path
-) -> tuple[dict[str, "DataFrame"], list[str]]:
+    records: Iterable[Record],
+    folder: str | Path,
+    read: Callable[[Record, str | Path], Read | None] = read_per_prompt,
+) -> tuple[dict[str, Read], list[str]]:
     """Run id -> its per-prompt table, and a line for each file that was changed."""
     tables, problems = {}, []
     for record in records:
         try:
-            table = read_per_prompt(record, folder)
+            table = read(record, folder)
         except (RecordError, OSError) as error:
             problems.append(str(error))
             continue

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from .estimates import by_prompt, explains, scores_of
 from .publish import LIMIT, PATH, folder_of_records
-from .record import Record, RecordError, parse, per_prompt_bytes, read_per_prompt
+from .record import Record, RecordError, parse, per_prompt_bytes, read_numbers
 
 AGAIN = "run that cell again"
 PUBLISH = "`prefzoo publish` mends that in its copy"
@@ -62,11 +62,11 @@ def of_prompts(path: Path, record: Record) -> Iterator[str]:
     """What is wrong with a per-prompt file whose bytes are those that the record describes."""
     file = path.with_name(record.per_prompt.file)
     try:
-        table = read_per_prompt(record, path.parent)
+        table = read_numbers(record, path.parent)
     except ValueError as error:  # pyarrow's are, too
         yield f"{file}: not a table ({str(error).splitlines()[0]}): {AGAIN}"
         return
-    if missing := sorted({"prompt_id", "split"} - set(table.columns)):
+    if missing := sorted({"prompt_id", "split"} - set(table.column_names)):
         yield f"{file}: it lacks the column {', '.join(missing)}: {AGAIN}"
         return
     if record.kind == "reward_model":  # rows are pairs there, and metrics no means of columns
