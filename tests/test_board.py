@@ -433,10 +433,12 @@ def test_what_is_said_of_all_methods_is_corrected_for_how_many_there_are():
     runs = [sampled("sft", s, 0) for s in (0, 1, 2)]
     runs += [sampled("good", s, 0.5) for s in (0, 1, 2)]
     runs += [sampled(f"same{'_' * i}", s, 0) for i in range(3) for s in (0, 1, 2)]
+    best = [sampled("best_of_16", s, 2) for s in (0, 1, 2)]
+    runs += [(r.model_copy(update={"kind": "control"}), f) for r, f in best]
     frames = {r.run_id: f for r, f in runs}
     table = only([r for r, _ in runs], frames)
     said = {r.recipe: r.overall for r in table.rows}
-    assert said["sft"] is None
+    assert said["sft"] is said["best_of_16"] is None  # controls are no hypotheses
     assert said["good"].verdict == "yes"
     assert said["good"].difference == pytest.approx(0.5, abs=0.05)
     assert all(said[name].verdict == "unclear" for name in said if name.startswith("same"))

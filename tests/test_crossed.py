@@ -25,6 +25,12 @@ def test_a_mean_by_hand():
     assert (rest.value, rest.error, rest.dof) == (2, 1, 1)
 
 
+def test_what_columns_owe_to_noise_is_taken_off():
+    # columns ±2, rest ±1: M_s = 0, M_p = 2 · 8 = 16, M_e = 4
+    got = crossed_mean(np.array([[3.0, -3.0], [1.0, -1.0]]))
+    assert (got.value, got.error) == (0, pytest.approx(np.sqrt((16 - 4) / 4)))
+
+
 def test_degrees_of_freedom_are_weighed():
     # 3 seeds of 2 prompts; rows 0, 3, 6; columns differ by 2: M_s = 2·18/2, M_p = 3·2/1, M_e = 0
     got = crossed_mean(np.array([[-1.0, 1.0], [2.0, 4.0], [5.0, 7.0]]))
