@@ -203,6 +203,9 @@ def best_two(ranked: Sequence[Judged], firsts: np.ndarray) -> Iterator[str]:
     both = ~np.isnan(hits[0]) & ~np.isnan(hits[1])
     ours, theirs = (x[both] for x in hits)
     gap, p = mean_interval(ours - theirs), mcnemar(ours, theirs)
+    if len(ours) < 2:
+        yield "too few cases that both judged to compare judges"
+        return
     yield (
         f"{ranked[0].name} over {ranked[1].name}: {gap.value:+.3f} ({gap.low:+.3f} to {gap.high:+.3f}), "
         f"p {p:.3f} (McNemar, mid-p)"
@@ -247,10 +250,9 @@ def against_pool(them: Sequence[Case], pool: Sequence[Case]) -> Iterator[str]:
 def queue(them: Sequence[Case], found: Sequence[Judged]) -> list[dict[str, Any]]:
     """Cases in the order in which judges dispute them, as `feedback=people` reads them; a judge that
     always takes the longer one has no say."""
-    margins = np.array([j.margins for j in found[1:] or found])
-    signs = np.sign(np.nan_to_num(margins))
-    dispute = 1 - np.abs(signs.mean(0))
-    size = np.nanmean(np.abs(margins) / np.nanstd(margins, axis=1, keepdims=True).clip(1e-9), 0)
+    margins = np.nan_to_num([j.margins for j in found[1:] or found])  # who cannot tell is even
+    dispute = 1 - np.abs(np.sign(margins).mean(0))
+    size = np.abs(margins / margins.std(1, keepdims=True).clip(1e-9)).mean(0)
     return [
         {
             "id": them[i].example.id,
@@ -260,7 +262,7 @@ def queue(them: Sequence[Case], found: Sequence[Judged]) -> list[dict[str, Any]]
             "better": None,
             "disagreement": round(float(dispute[i]), 4),
         }
-        for i in np.lexsort((np.nan_to_num(size), -dispute))
+        for i in np.lexsort((size, -dispute))
     ]
 
 
