@@ -22,6 +22,7 @@ prefzoo: preference-optimization algorithms, and the bench that compares them fa
   prefzoo cite dpo tdpo2                          the papers of recipes as BibTeX; all without names
   prefzoo board [FOLDER] [format=markdown|csv|latex]   the table of the records in runs/ (or FOLDER)
   prefzoo compare A B [FOLDER]                    two runs or recipes, paired by seed and prompt
+  prefzoo report [FOLDER] [-o FILE]               one page to read offline: runs/report.html
   prefzoo sample RUN PROMPT                       what a trained policy answers
   prefzoo rewards RUN PROMPT [RESPONSE]           what it rewards in a response, token by token
   prefzoo plot RUN [RUN ...]                      training as a picture, in runs/plots/
@@ -210,6 +211,23 @@ def compare(words: list[str]) -> int:
     return 0
 
 
+def report(words: list[str]) -> int:
+    from argparse import ArgumentParser
+
+    from .reports.page import html, read_runs
+    from .store import write_atomically
+
+    about = "One HTML file of a folder of runs: tables, curves, answers. It loads nothing."
+    parser = ArgumentParser("prefzoo report", description=about)
+    parser.add_argument("folder", nargs="?", default="runs", help="runs (default) or records")
+    parser.add_argument("-o", dest="file", type=Path, default=Path("runs/report.html"))
+    asked = parser.parse_args(words)
+    page = html(read_runs(asked.folder)).encode()
+    write_atomically(asked.file, page)
+    print(f"{asked.file} ({len(page) / 1e6:.1f} MB)")
+    return 0
+
+
 def answer(words: list[str]) -> int:
     from .stages.answer import respond
 
@@ -311,6 +329,7 @@ VERBS = {
     "cite": print_citations,
     "board": show_board,
     "compare": compare,
+    "report": report,
     "sample": answer,
     "rewards": token_rewards,
     "plot": plot,

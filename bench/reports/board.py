@@ -133,6 +133,7 @@ class Row:
     letter: str = ""  # shared with the row above when the intervals overlap
     tuned: bool = False
     error: str = ""
+    runs: tuple[str, ...] = ()  # ids of the records, in the order of the seeds
 
     @property
     def beats_sft(self) -> str:
@@ -475,6 +476,7 @@ def model_table(members: Sequence[Cohort], answers: Answers) -> Table:
             tuple(c.runs),
             {} if c.failed else cells(list(c.runs.values()), answers),
             error=c.first.error or "",
+            runs=tuple(r.run_id for r in c.runs.values()),
         )
         for c, name in zip(members, names(members), strict=True)
     ]
@@ -497,7 +499,9 @@ def table(members: Sequence[Cohort], answers: Answers) -> Table:
     for cohort, name in zip(members, names(members), strict=True):
         mine = list(cohort.runs.values())
         if cohort.failed:
-            rows += [Row(name, "failed", (r.seed,), error=r.error or "") for r in mine]
+            rows += [
+                Row(name, "failed", (r.seed,), error=r.error or "", runs=(r.run_id,)) for r in mine
+            ]
             continue
         numbers = cells(mine, answers)
         apart = list(pairs(mine, sft, signal, answers)) if signal else []
@@ -510,6 +514,7 @@ def table(members: Sequence[Cohort], answers: Answers) -> Table:
                 tuple(versus(apart)),
                 overall(apart) if cohort.first.kind != "control" else None,
                 tuned=any(r.kind != "control" and bool(r.config.get("tuned")) for r in mine),
+                runs=tuple(r.run_id for r in mine),
             )
         )
     rows = ordered(corrected(rows), signal)

@@ -1,0 +1,215 @@
+"""One HTML file that tells a folder of runs. It opens from disk and asks the network for nothing.
+
+Tables are written by a template that escapes what it is given; charts and answers are drawn by
+`template/page.js` from JSON in the page, as text nodes. What a model said can be neither markup nor
+script: the page's own policy allows that one script and that one style, by their hashes.
+"""
+
+import json
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from .board import COLUMNS, MODEL_COLUMNS, Board, Row, Table, board, count
+from .carried import CURVES, SAMPLES, curves, few, proxy_path, rewarded, samples
+from .estimates import Cell, Frames
+from .publish import folder_of_records
+from .record import Record, RecordError, read_all, read_all_per_prompt
+from .render import mark, number, present, said
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+TEMPLATE = Path(__file__).parent / "template"
+REWARDS = ("gold", "win_rate", "held_out", "proxy", "rougeL", "bertscore")  # of the frontier's axis
+STRIP = 96  # pixels of a row's interval
+PICKED = 5  # rows that are coloured at first
+NEVER_MARKUP = {ord(x): f"\\u{ord(x):04x}" for x in "<>&\u2028\u2029"}
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What a page is made of, by run id; `problems` is a line for each file that was left out."""
+
+    records: Mapping[str, Record]
+    frames: Frames
+    logs: Mapping[str, "DataFrame"]
+    rewards: Mapping[str, "DataFrame"]
+    problems: tuple[str, ...] = ()
+
+
+def read_runs(folder: str | Path) -> Runs:
+    """Records and answers in `folder` or its `records`; training logs and token rewards beside them."""
+    records_folder = folder_of_records(Path(folder))
+    records, problems = read_all(records_folder)
+    if not records:
+        raise RecordError(f"{folder} holds no records: run `python -m bench` first")
+    frames, changed = read_all_per_prompt(records, records_folder)
+    names = [r.run_id for r in records]
+    beside = (tables(records_folder.parent / x, names) for x in ("training", "token_rewards"))
+    return Runs({r.run_id: r for r in records}, frames, *beside, problems=(*problems, *changed))
+
+
+def tables(folder: Path, names: Iterable[str]) -> dict[str, "DataFrame"]:
+    """The tables of some runs, where they have one in the folder."""
+    from pandas import read_parquet
+
+    paths = {name: folder / f"{name}.parquet" for name in names}
+    return {name: read_parquet(path) for name, path in paths.items() if path.exists()}
+
+
+# ---------------------------------------------------------------------------------- page
+
+
+def html(runs: Runs) -> str:
+    """The page."""
+    found = board(runs.records.values(), runs.frames)
+    css, js = ((TEMPLATE / f"page.{kind}").read_text("utf-8") for kind in ("css", "js"))
+    loader = FileSystemLoader(TEMPLATE)
+    writer = Environment(
+        autoescape=True,
+        loader=loader,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    writer.globals |= {"mark": mark, "number": number, "present": present, "said": said}
+    writer.globals |= {"count": count, "span": span, "strip": strip, "words": words, "STRIP": STRIP}
+    carried = data(found, runs)
+    return writer.get_template("page.html").render(
+        board=found,
+        runs=runs,
+        carried=carried,
+        kinds=kinds(runs.records.values()),
+        newest=max(r.created for r in runs.records.values()),
+        columns=COLUMNS,
+        model_columns=MODEL_COLUMNS,
+        policy=policy(css, js),
+        css=Markup(css),
+        js=Markup(js),
+        data=Markup(embedded(carried)),
+    )
+
+
+def policy(css: str, js: str) -> str:
+    """What the page may do: run that script, use that style; load, send and embed nothing."""
+    style, script = (
+        f"'sha256-{b64encode(sha256(x.encode()).digest()).decode()}'" for x in (css, js)
+    )
+    return (
+        f"default-src 'none'; script-src {script}; style-src {style}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def embedded(tree: Any) -> str:
+    """JSON that a script element can hold, whatever the strings in it say."""
+    return json.dumps(tree, ensure_ascii=False, allow_nan=False).translate(NEVER_MARKUP)
+
+
+def kinds(records: Iterable[Record]) -> str:
+    """'3 policies, 7 controls, 1 failed run'."""
+    records = list(records)
+    good = [r.kind for r in records if r.status == "good"]
+    parts = [
+        count(good.count("policy"), "trained policy").replace("policys", "policies"),
+        count(good.count("control"), "control"),
+        count(good.count("reward_model"), "reward model"),
+        count(len(records) - len(good), "failed run"),
+    ]
+    return ", ".join(part for part in parts if not part.startswith("0 "))
+
+
+# ---------------------------------------------------------------------------- leaderboard
+
+
+def span(table: Table) -> tuple[float, float] | None:
+    """What the intervals of ranked rows span in the metric that ranks, but for the lowest tenth: a policy
+    that collapsed would leave no room for the others."""
+    cells = [r.cells[table.signal] for r in table.rows if r.section == "ranked"]
+    if not cells:
+        return None
+    low = float(np.quantile([c.value if c.low is None else c.low for c in cells], 0.1))
+    high = max(
+        (c.value if c.high is None else c.high for c in cells if c.value >= low), default=low
+    )
+    return (low, high) if low < high else None
+
+
+def strip(cell: Cell | None, scale: tuple[float, float] | None) -> tuple[float, ...] | None:
+    """Pixels of low, value and high on a scale, cut at its ends; None where the value is not on it."""
+    if not cell or not scale or not scale[0] <= cell.value <= scale[1]:
+        return None
+    ends = (cell.value if x is None else x for x in (cell.low, cell.value, cell.high))
+    shares = ((min(max(x, scale[0]), scale[1]) - scale[0]) / (scale[1] - scale[0]) for x in ends)
+    return tuple(round(4 + (STRIP - 8) * share, 1) for share in shares)
+
+
+def words(row: Row, runs: Mapping[str, Record]) -> str:
+    """What a row is found by."""
+    first = runs[row.runs[0]]
+    parts = [row.recipe, first.algorithm, first.feedback, first.feed, row.section]
+    parts.append("tuned" if row.tuned else "default" if row.section != "control" else None)
+    return " ".join(filter(None, parts)).lower()
+
+
+# ------------------------------------------------------------------------------ for page.js
+
+
+def data(found: Board, runs: Runs) -> dict[str, Any]:
+    """What the script draws: see `charted`, and the functions of carried.py."""
+    logs = {name: lines for name, log in runs.logs.items() if (lines := curves(log))}
+    paths = {name: path for name, log in runs.logs.items() if (path := proxy_path(log))}
+    limit = SAMPLES // max(len(found.tables), 1)
+    return {
+        "boards": [charted(t, runs, limit) for t in found.tables],
+        "curves": logs,
+        "quantities": {
+            c: title for c, title in CURVES.items() if any(c in x for x in logs.values())
+        },
+        "paths": paths,
+        "tokens": rewarded(runs.rewards),
+        "seeds": {name: r.seed for name, r in runs.records.items()},
+    }
+
+
+def charted(table: Table, runs: Runs, limit: int) -> dict[str, Any]:
+    """A table as points: columns, rows but for failed ones, those picked at first, and answers."""
+    rows = [r for r in table.rows if r.section != "failed"]
+    columns = [c for c in present(rows, COLUMNS) if c.short]
+    mine = [runs.records[name] for row in rows for name in row.runs]
+    return {
+        "task": table.task,
+        "signal": table.signal,
+        "titles": {c.key: c.title.strip(" ↑") for c in columns},
+        "rewards": [c.key for c in columns if c.key in REWARDS],
+        "rows": [point(r, [c.key for c in columns], runs.records) for r in rows],
+        "picked": [i for i, r in enumerate(rows) if r.section != "control"][:PICKED],
+        "samples": samples(mine, runs.frames, limit),
+    }
+
+
+def point(row: Row, keys: Sequence[str], records: Mapping[str, Record]) -> dict[str, Any]:
+    """A row as [value, low, high] by metric; `peak` is at the update that validation chose."""
+    mine = [records[name] for name in row.runs]
+    cells = {k: row.cells[k] for k in keys if k in row.cells}
+    peak = {}
+    for name in ("gold", "proxy"):
+        values = [m.value for r in mine if (m := r.metrics.peak.get(name)) and m.value is not None]
+        if len(values) == len(mine):
+            peak[name] = few(fmean(values))
+    return {
+        "name": row.recipe,
+        "section": row.section,
+        "runs": list(row.runs),
+        "cells": {k: [few(c.value), few(c.low), few(c.high)] for k, c in cells.items()},
+        "peak": peak,
+    }
