@@ -194,7 +194,7 @@ def test_curves_are_those_of_the_policy_without_what_is_no_number():
     critic = LOG.assign(stage="ppo: critic")
     found = curves(pd.concat([critic, LOG], ignore_index=True))
     assert found["validation/gold"] == [[2, 0.5], [4, 0.25]]
-    assert found["loss"] == [[1, 4.0], [2, 3.0], [3, 2.0], [4, None]]
+    assert found["loss"] == [[1, 4.0], [2, 3.0], [3, 2.0]]
     assert "validation/held_out" not in found
 
 
@@ -286,7 +286,9 @@ def test_token_rewards_are_those_of_answer_and_reference(monkeypatch):
 def test_a_strip_is_cut_at_the_ends_of_its_scale():
     rows = [Row(str(i), "ranked", (0,), {"gold": Cell(i, i - 1, i + 1)}) for i in range(11)]
     table = Table("t", (), "gold", tuple(rows))
-    assert span(table) == (0.0, 11.0)  # the lowest tenth of -1, 0, ..., 9
+    assert span(table) == (0.0, 11.0)  # 1 to 10, for 0 is the lowest tenth; half an interval is 1
+    assert span(Table("t", (), "gold", tuple(rows[:1]))) == (-1.0, 1.0)
+    assert span(Table("t", (), "gold", ())) is None
     inner = STRIP - 8
     assert strip(Cell(5.5, 0.0, 11.0), (0.0, 11.0)) == (4, 4 + inner / 2, 4 + inner)
     assert strip(Cell(5.5, -9.0, 11.0), (0.0, 11.0)) == (4, 4 + inner / 2, 4 + inner)

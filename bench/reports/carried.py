@@ -49,11 +49,13 @@ def cut(words: str) -> str:
 def curves(log: "DataFrame") -> dict[str, list[list[float | None]]]:
     """Column -> [update, value], of the updates that taught the policy."""
     log = learned(log)
+    steps = log["step"].tolist()
     found = {}
     for column in CURVES:
-        if column in log and len(points := log[["step", column]].dropna()):
-            pairs = zip(points["step"].tolist(), points[column].tolist(), strict=True)
-            found[column] = [[step, few(value)] for step, value in evenly(list(pairs), POINTS)]
+        values = log[column].tolist() if column in log else ()
+        pairs = [pair for pair in zip(steps, values, strict=False) if isfinite(pair[1])]
+        if pairs:
+            found[column] = [[step, few(value)] for step, value in evenly(pairs, POINTS)]
     return found
 
 
@@ -86,7 +88,7 @@ def samples(runs: Sequence[Record], frames: Frames, limit: int) -> dict[str, Any
     if not told:
         return None
     first = next(iter(told.values()))
-    asked = list(dict.fromkeys(zip(first["split"], first["prompt_id"], strict=True)))
+    asked = list(dict.fromkeys(keys(first)))
     size = sum(
         int(frame["response"].str.len().clip(upper=LONGEST).sum()) for frame in told.values()
     )
@@ -127,17 +129,24 @@ def answered(
     texts: dict[str, int],
 ) -> list[list[float | None] | None]:
     """Per prompt [index in `texts`, metrics ...] of its first answer; unknown texts are added."""
-    first = frame.drop_duplicates(["split", "prompt_id"]).set_index(["split", "prompt_id"])
-    columns = [PER_PROMPT.get(name, name) for name in metrics]
-    there = first.reindex(columns=["response", *columns]).reindex(asked)
+    names = ["response", *(PER_PROMPT.get(name, name) for name in metrics)]
+    columns = [frame[x].tolist() if x in frame else [None] * len(frame) for x in names]
+    rows: dict[tuple[str, str], tuple] = {}
+    for prompt, row in zip(keys(frame), zip(*columns, strict=True), strict=True):
+        rows.setdefault(prompt, row)
     found: list[list[float | None] | None] = []
-    for response, *numbers in there.itertuples(index=False, name=None):
+    for response, *numbers in (rows.get(prompt, (None,)) for prompt in asked):
         if not isinstance(response, str):
             found.append(None)
             continue
         place = texts.setdefault(cut(response), len(texts))
         found.append([place, *map(few, numbers)])
     return found
+
+
+def keys(frame: "DataFrame") -> list[tuple[str, str]]:
+    """(split, prompt) of every row."""
+    return list(zip(frame["split"].tolist(), frame["prompt_id"].tolist(), strict=True))
 
 
 def rewarded(tables: Mapping[str, "DataFrame"]) -> dict[str, list[dict[str, Any]]]:

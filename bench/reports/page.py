@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -132,16 +132,15 @@ def kinds(records: Iterable[Record]) -> str:
 
 
 def span(table: Table) -> tuple[float, float] | None:
-    """What the intervals of ranked rows span in the metric that ranks, but for the lowest tenth: a policy
-    that collapsed would leave no room for the others."""
+    """What ranked rows span in the metric that ranks, and half an interval more. The lowest tenth is left
+    out: a policy that collapsed would leave no room for the others."""
     cells = [r.cells[table.signal] for r in table.rows if r.section == "ranked"]
     if not cells:
         return None
-    low = float(np.quantile([c.value if c.low is None else c.low for c in cells], 0.1))
-    high = max(
-        (c.value if c.high is None else c.high for c in cells if c.value >= low), default=low
-    )
-    return (low, high) if low < high else None
+    low, high = np.quantile([c.value for c in cells], [0.1, 1])
+    shown = [c for c in cells if c.value >= low and c.low is not None]
+    half = median((c.high - c.low) / 2 for c in shown) if shown else 0.0
+    return (float(low) - half, float(high) + half) if low < high or half else None
 
 
 def strip(cell: Cell | None, scale: tuple[float, float] | None) -> tuple[float, ...] | None:
