@@ -213,19 +213,28 @@ def compare(words: list[str]) -> int:
 
 def report(words: list[str]) -> int:
     from argparse import ArgumentParser
+    from time import sleep
 
-    from .reports.page import html, read_runs
+    from .reports.page import html, read_runs, stamps
     from .store import write_atomically
 
     about = "One HTML file of a folder of runs: tables, curves, answers. It loads nothing."
     parser = ArgumentParser("prefzoo report", description=about)
     parser.add_argument("folder", nargs="?", default="runs", help="runs (default) or records")
     parser.add_argument("-o", dest="file", type=Path, default=Path("runs/report.html"))
+    again = "make it again when records come, until interrupted; the open page reloads itself"
+    parser.add_argument("--watch", nargs="?", type=int, const=15, metavar="SECONDS", help=again)
     asked = parser.parse_args(words)
-    page = html(read_runs(asked.folder)).encode()
-    write_atomically(asked.file, page)
-    print(f"{asked.file} ({len(page) / 1e6:.1f} MB)")
-    return 0
+    seen: dict | None = {} if asked.watch else None  # a sweep may have no record yet
+    while True:
+        if (now := stamps(asked.folder)) != seen:
+            page = html(read_runs(asked.folder), asked.watch).encode()
+            write_atomically(asked.file, page)
+            print(f"{asked.file} ({len(page) / 1e6:.1f} MB)", flush=True)
+            seen = now
+        if not asked.watch:
+            return 0
+        sleep(asked.watch)
 
 
 def answer(words: list[str]) -> int:

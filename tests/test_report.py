@@ -269,6 +269,14 @@ def test_a_run_that_did_not_answer_a_prompt_has_a_gap():
     assert [row is None for row in found["runs"]["b"]] == [False, False, False, True, False, False]
 
 
+def test_of_several_answers_to_a_prompt_the_first_is_shown():
+    twice = pd.concat([answers("dpo"), answers("kto")], ignore_index=True)
+    found = samples([record(run_id="a")], {"a": twice}, 10**6)
+    assert found["of"] == 6
+    assert found["texts"][0] == "dpo says 0"
+    assert len(found["texts"]) == 6
+
+
 def test_files_without_texts_make_no_browser():
     numbers = answers("dpo").drop(columns="response")
     assert samples([record(run_id="a")], {"a": numbers}, 10**6) is None
@@ -354,6 +362,27 @@ def test_the_verb_writes_the_page(folder, tmp_path, capsys, monkeypatch):
     assert main(["report", "nowhere"]) == 1
 
 
+def test_a_watched_page_is_made_again_when_a_record_comes(tmp_path, monkeypatch, capsys):
+    page, rounds = tmp_path / "page.html", []
+
+    def sleep(seconds):
+        rounds.append(page.stat().st_mtime_ns if page.exists() else None)
+        if len(rounds) in (1, 3):
+            write(record("dpo", len(rounds), end={"gold": 1.0}), tmp_path / "records")
+        if len(rounds) == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    assert main(["report", str(tmp_path), "-o", str(page), "--watch", "7"]) == 130
+    assert rounds[0] is None  # it waits for the first record
+    assert rounds[1] == rounds[2] < rounds[3] == rounds[4]
+    assert "seed=3" in page.read_text()
+    assert [
+        a["content"] for _, a in Seen(page.read_text()).elements if a.get("http-equiv") == "refresh"
+    ] == ["7"]
+    assert capsys.readouterr().out.count("page.html") == 2
+
+
 @pytest.mark.slow
 def test_the_committed_records_make_a_page_of_15_mb_in_20_s(tmp_path):
     start = time.process_time()
@@ -400,7 +429,7 @@ def opened(chromium, page, tmp_path):
     for context in contexts:
         for tab in context.pages:
             assert tab.wrong == []
-            assert tab.asked == [(tmp_path / "page.html").as_uri()]
+            assert set(tab.asked) == {(tmp_path / "page.html").as_uri()}
             assert tab.evaluate("window.ran") is None
         context.close()
 
@@ -469,6 +498,19 @@ def test_ticked_rows_are_coloured_and_read_side_by_side(opened):
     tab.get_by_label("Show sft in charts").first.check()  # takes the colour that is free
     assert cards.all_inner_texts() == ["reference", "ppo", "sft", "kto"]
     assert tab.locator("#frontier .key li").all_inner_texts() == ["ppo", "sft", "kto"]
+
+
+@pytest.mark.slow
+def test_what_was_chosen_outlives_a_reload(opened):
+    tab = opened()
+    tab.get_by_label("Show dpo in charts").first.uncheck()
+    tab.get_by_label("Filter rows").fill("kto")
+    tab.reload()
+    assert tab.locator("#samples .cards h3").all_inner_texts() == ["reference", "ppo", "kto"]
+    assert tab.locator(METHODS).all_inner_texts() == ["kto"]
+    tab.locator("#board").select_option("1")
+    tab.reload()
+    assert tab.locator("#leaderboard [data-board='1']").is_visible()
 
 
 @pytest.mark.slow

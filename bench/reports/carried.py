@@ -21,7 +21,7 @@ CURVES = COMPARED | {  # column of a training log -> how its axis is called
     "grad_norm": "norm of the gradient",
 }
 POINTS = 100  # of a curve
-PROMPTS = 48  # of a table
+PROMPTS = 96  # of a table
 SAMPLES = 6_000_000  # characters of answers, all tables together
 TOKENS = 2_000_000  # of token rewards, all runs together
 LONGEST = 4000  # characters of one text

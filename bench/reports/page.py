@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 TEMPLATE = Path(__file__).parent / "template"
 REWARDS = ("gold", "win_rate", "held_out", "proxy", "rougeL", "bertscore")  # of the frontier's axis
+BESIDE = ("training", "token_rewards")  # folders beside that of the records
 STRIP = 96  # pixels of a row's interval
 PICKED = 5  # rows that are coloured at first
 NEVER_MARKUP = {ord(x): f"\\u{ord(x):04x}" for x in "<>&\u2028\u2029"}
@@ -54,7 +55,7 @@ def read_runs(folder: str | Path) -> Runs:
         raise RecordError(f"{folder} holds no records: run `python -m bench` first")
     frames, changed = read_all_per_prompt(records, records_folder)
     names = [r.run_id for r in records]
-    beside = (tables(records_folder.parent / x, names) for x in ("training", "token_rewards"))
+    beside = (tables(records_folder.parent / x, names) for x in BESIDE)
     return Runs({r.run_id: r for r in records}, frames, *beside, problems=(*problems, *changed))
 
 
@@ -66,11 +67,18 @@ def tables(folder: Path, names: Iterable[str]) -> dict[str, "DataFrame"]:
     return {name: read_parquet(path) for name, path in paths.items() if path.exists()}
 
 
+def stamps(folder: str | Path) -> dict[Path, int]:
+    """The files that a page of the folder is made of, and when each was last written, in ns."""
+    records = folder_of_records(Path(folder))
+    places = {records: "*.json", **{records.parent / x: "*.parquet" for x in BESIDE}}
+    return {x: x.stat().st_mtime_ns for place, kind in places.items() for x in place.glob(kind)}
+
+
 # ---------------------------------------------------------------------------------- page
 
 
-def html(runs: Runs) -> str:
-    """The page."""
+def html(runs: Runs, refresh: int | None = None) -> str:
+    """The page, which reloads itself every `refresh` seconds."""
     found = board(runs.records.values(), runs.frames)
     css, js = ((TEMPLATE / f"page.{kind}").read_text("utf-8") for kind in ("css", "js"))
     loader = FileSystemLoader(TEMPLATE)
@@ -87,6 +95,7 @@ def html(runs: Runs) -> str:
     return writer.get_template("page.html").render(
         board=found,
         runs=runs,
+        refresh=refresh,
         carried=carried,
         kinds=kinds(runs.records.values()),
         newest=max(r.created for r in runs.records.values()),

@@ -558,6 +558,33 @@ function choose(index) {
   draw();
 }
 
+/** What a reader chose outlives a reload, where the browser keeps anything for a file. Rows by name. */
+const nameOf = (row) => `${row.section} ${row.name}`;
+
+function remember() {
+  const rows = state.picked.map((row) => row !== null && nameOf(board().rows[row]));
+  const kept = { board: state.board, rows, filter: find("#filter").value };
+  try {
+    sessionStorage.setItem(location.pathname, JSON.stringify(kept));
+  } catch {} // refused: the page begins anew
+}
+
+function recall() {
+  let kept = null;
+  try {
+    kept = JSON.parse(sessionStorage.getItem(location.pathname));
+  } catch {} // refused
+  choose(Math.min(kept?.board ?? 0, DATA.boards.length - 1));
+  if (!kept) return;
+  const rows = board().rows.map(nameOf);
+  state.picked = kept.rows.map((name) => (rows.includes(name) ? rows.indexOf(name) : null));
+  find("#filter").value = kept.filter;
+  if (find("#board")) find("#board").value = state.board;
+  showPicks();
+  filter();
+  draw();
+}
+
 /** What an address in this page points at is shown, though it was folded away. */
 function unfold() {
   const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
@@ -592,6 +619,7 @@ window.addEventListener("resize", () => {
 if (DATA.boards.length) {
   startTokens();
   startAnswers();
-  choose(0);
+  recall();
+  window.addEventListener("pagehide", remember);
 }
 unfold();
