@@ -16,6 +16,7 @@ TOP = (
     "store",
     "name",
     "stages",
+    "trackers",
     "tuned",
 )  # words of run.yaml itself
 PLURALS = {"algo": "algos", "task": "tasks", "model": "models", "experiment": "experiments"}

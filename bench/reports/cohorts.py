@@ -14,7 +14,7 @@ from .record import Base, Record
 
 # Of a config: what determines no number of a row, or does so by its seed or by its parents, which
 # `Base` compares.
-BOOKKEEPING = {"seed", "shared_seed", "overrides", "runs", "store", "stages", "other"}
+BOOKKEEPING = set("seed shared_seed overrides runs store stages other trackers".split())
 
 
 @dataclass(frozen=True)

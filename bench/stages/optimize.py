@@ -48,7 +48,6 @@ def inputs(cell: "Cell") -> dict[str, Any]:
 
 def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     import pandas as pd
-    from accelerate import Accelerator
     from hydra.utils import instantiate
 
     from ..models import build as models
@@ -57,12 +56,16 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     from ..training.batches import Models
     from ..training.loop import Optimization, Trained, spent, train
     from ..training.phases import after
+    from ..training.tracking import accelerated, tracked
 
     spec = inputs(cell)
     algo = instantiate(spec["algo"])
     check(algo, spec["feed"], spec["reference"])
     words = load_tokenizer(cell.make(tokenizer))
-    accelerator = Accelerator()
+    key = folder.parent.name  # of what is being made
+    run_name = f"{cell.config['name']}-{key.rpartition('-')[2]}"
+    place = Path(cell.config["runs"]) / "trackers" / run_name
+    accelerator = accelerated(cell.config.get("trackers", ()), place)
     device = accelerator.device
     policy = first_policy(cell, words)
     if control := spec["feed"].get("control"):
@@ -96,7 +99,10 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
             )
         feed = after(feed, ahead)
     validate = validation(cell, words, base)
-    with cell.display.stage(name, spec["updates"]) as bar:
+    with (
+        cell.display.stage(name, spec["updates"]) as bar,
+        tracked(accelerator, run_name, {"task": cell.task.name, **spec}),
+    ):
         run = training(
             feed,
             updates=spec["updates"],

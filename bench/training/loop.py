@@ -198,6 +198,7 @@ def train(
                 run.peak_state = {k: v.clone() for k, v in models.policy.state_dict().items()}
             row |= {f"validation/{name}": x for name, x in found.items()}
         run.log.append({**row, "seconds": before + time.perf_counter() - began})
+        accelerator.log(run.log[-1], step=update + 1)
         bar.advance(1, **row)
         if say and turn.measured:
             for alarm in alarms(run.log):
