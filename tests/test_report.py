@@ -72,7 +72,7 @@ def tokens(words: str = "a b c", prompts: int = 2) -> pd.DataFrame:
 def folder(tmp_path_factory) -> Path:
     """Three methods (one of them hostile wherever it may write), controls, a failure, another task."""
     runs = tmp_path_factory.mktemp("runs")
-    for name in ("training", "token_rewards"):
+    for name in ("training", "token_rewards", "overoptimization"):
         (runs / name).mkdir()
     for recipe in (*GOLD, "sft", "references", "copied_prompt"):
         table = answers(recipe)
@@ -91,6 +91,13 @@ def folder(tmp_path_factory) -> Path:
         write(made, runs / "records")
         if recipe in GOLD:
             LOG.to_parquet(runs / "training" / f"{recipe}-0.parquet")
+    ladder = {
+        "who": ["best_of_n", "best_of_n", "training"],
+        "n": [1, 4, None],
+        "gold": [0.1, 0.2, 0.9],
+    }
+    ladder = pd.DataFrame({**ladder, "proxy": [0.0, 1.0, 0.9]})
+    ladder.to_parquet(runs / "overoptimization" / "ppo-0.parquet")
     hostile = tokens("a b").assign(token=HOSTILE)
     hostile.to_parquet(runs / "token_rewards" / "ppo-0.parquet")
     failed = {"status": "failed", "error": HOSTILE, "run_id": "ipo-0"}
@@ -180,7 +187,9 @@ def test_failures_alone_make_a_page(tmp_path):
 def test_a_table_is_points_of_its_rows(runs):
     from bench.reports.board import board
 
-    first, second = data(board(runs.records.values(), runs.frames), runs)["boards"]
+    found = data(board(runs.records.values(), runs.frames), runs)
+    assert found["best_of_n"] == {"ppo-0": [[1, 0.0, 0.1], [4, 1.0, 0.2]]}
+    first, second = found["boards"]
     assert [r["name"] for r in first["rows"]][:3] == ["ppo", "dpo", "kto"]
     assert first["rows"][0]["runs"] == ["ppo-0"]
     assert first["rows"][0]["cells"]["gold"] == [0.925, 0.875, 0.975]
@@ -206,8 +215,11 @@ def test_a_long_curve_keeps_its_ends():
     assert found[-1] == [n - 1, 1.0]
 
 
-def test_gold_stands_beside_the_mean_reward_since_the_last_validation():
-    assert proxy_path(LOG) == [[2, 0.5, 0.5], [4, 3.0, 0.25]]
+def test_gold_stands_beside_the_reward_of_the_rollouts_last_drawn():
+    later = LOG.assign(**{"rollout/reward": [None, 1.0, 3.0, None]})
+    assert proxy_path(later) == [[2, 1.0, 0.5], [4, 3.0, 0.25]]
+    late = LOG.assign(**{"rollout/reward": [None, None, None, 5.0]})
+    assert proxy_path(late) == [[4, 5.0, 0.25]]
     assert proxy_path(LOG.drop(columns="rollout/reward")) == []
 
 
@@ -322,7 +334,7 @@ def test_what_models_and_users_say_is_text(page):
         "application/json",
         None,
     ]
-    assert not [tag for tag, _ in seen.elements if tag in ("img", "iframe", "object", "link", "a:")]
+    assert not [tag for tag, _ in seen.elements if tag in ("img", "iframe", "object", "link")]
     assert not [a for _, a in seen.elements if any(name.startswith("on") for name in a)]
     assert not [a for _, a in seen.elements if "style" in a]
 
@@ -445,6 +457,7 @@ def test_it_opens_draws_and_loads_nothing(opened):
     assert tab.locator("#learning figure > svg .line.picked").count() == 3
     assert tab.locator("#frontier figure > svg .mark.picked").count() == 3
     assert tab.locator("#proxy .line.picked").count() == 3
+    assert tab.locator("#proxy .line.anchor").count() == 1
 
 
 @pytest.mark.slow

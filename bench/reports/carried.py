@@ -60,21 +60,21 @@ def curves(log: "DataFrame") -> dict[str, list[list[float | None]]]:
 
 
 def proxy_path(log: "DataFrame") -> list[list[float | None]]:
-    """[update, reward learned from, gold] where a log holds both: the mean reward of the rollouts since
-    the validation before, and gold on the validation prompts."""
+    """[update, reward learned from, gold] where a log holds both: the mean reward of the rollouts last
+    drawn, and gold on the validation prompts."""
     rewards, golds = "rollout/reward", "validation/gold"
     log = learned(log)
     if not {rewards, golds} <= set(log):
         return []
-    steps = log.loc[log[golds].notna(), "step"].tolist()
-    found, before = [], 0
-    for step in steps:
-        since = log.loc[(log["step"] > before) & (log["step"] <= step), rewards].mean()
-        gold = log.loc[log["step"] == step, golds].iloc[-1]
-        if since == since:
-            found.append([step, few(since), few(gold)])
-        before = step
-    return found
+    seen = log.assign(**{rewards: log[rewards].ffill()})[["step", rewards, golds]].dropna()
+    return [[step, few(reward), few(gold)] for step, reward, gold in seen.itertuples(index=False)]
+
+
+def best_of_n(table: "DataFrame") -> list[list[float | None]]:
+    """[n, proxy, gold] of the stage over-optimization."""
+    chosen = table[table["who"] == "best_of_n"]
+    rows = chosen[["n", "proxy", "gold"]].itertuples(index=False)
+    return [[n, few(proxy), few(gold)] for n, proxy, gold in rows]
 
 
 def samples(runs: Sequence[Record], frames: Frames, limit: int) -> dict[str, Any] | None:

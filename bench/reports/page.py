@@ -7,6 +7,7 @@ script: the page's own policy allows that one script and that one style, by thei
 
 import json
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -19,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from .board import COLUMNS, MODEL_COLUMNS, Board, Row, Table, board, count
-from .carried import CURVES, SAMPLES, curves, few, proxy_path, rewarded, samples
+from .carried import CURVES, SAMPLES, best_of_n, curves, few, proxy_path, rewarded, samples
 from .estimates import Cell, Frames
 from .publish import folder_of_records
 from .record import Record, RecordError, read_all, read_all_per_prompt
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 TEMPLATE = Path(__file__).parent / "template"
 REWARDS = ("gold", "win_rate", "held_out", "proxy", "rougeL", "bertscore")  # of the frontier's axis
-BESIDE = ("training", "token_rewards")  # folders beside that of the records
+BESIDE = ("training", "token_rewards", "overoptimization")  # folders beside that of the records
 STRIP = 96  # pixels of a row's interval
 PICKED = 5  # rows that are coloured at first
 NEVER_MARKUP = {ord(x): f"\\u{ord(x):04x}" for x in "<>&\u2028\u2029"}
@@ -44,11 +45,12 @@ class Runs:
     frames: Frames
     logs: Mapping[str, "DataFrame"]
     rewards: Mapping[str, "DataFrame"]
+    overoptimization: Mapping[str, "DataFrame"]
     problems: tuple[str, ...] = ()
 
 
 def read_runs(folder: str | Path) -> Runs:
-    """Records and answers in `folder` or its `records`; training logs and token rewards beside them."""
+    """Records and answers in `folder` or its `records`, and what lies beside those."""
     records_folder = folder_of_records(Path(folder))
     records, problems = read_all(records_folder)
     if not records:
@@ -125,16 +127,12 @@ def embedded(tree: Any) -> str:
 
 
 def kinds(records: Iterable[Record]) -> str:
-    """'3 policies, 7 controls, 1 failed run'."""
-    records = list(records)
-    good = [r.kind for r in records if r.status == "good"]
-    parts = [
-        count(good.count("policy"), "trained policy").replace("policys", "policies"),
-        count(good.count("control"), "control"),
-        count(good.count("reward_model"), "reward model"),
-        count(len(records) - len(good), "failed run"),
-    ]
-    return ", ".join(part for part in parts if not part.startswith("0 "))
+    """'3 trained policies, 7 controls, 1 failed run'."""
+    found = Counter(r.kind if r.status == "good" else r.status for r in records)
+    policies = "trained policies" if found["policy"] > 1 else "trained policy"
+    parts = [f"{found['policy']} {policies}"] if found["policy"] else []
+    others = {"control": "control", "reward_model": "reward model", "failed": "failed run"}
+    return ", ".join([*parts, *(count(found[x], what) for x, what in others.items() if found[x])])
 
 
 # ---------------------------------------------------------------------------- leaderboard
@@ -184,6 +182,7 @@ def data(found: Board, runs: Runs) -> dict[str, Any]:
             c: title for c, title in CURVES.items() if any(c in x for x in logs.values())
         },
         "paths": paths,
+        "best_of_n": {name: best_of_n(table) for name, table in runs.overoptimization.items()},
         "tokens": rewarded(runs.rewards),
         "seeds": {name: r.seed for name, r in runs.records.items()},
     }

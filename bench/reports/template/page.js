@@ -147,7 +147,7 @@ function fences(values) {
   return [q1 - 3 * (q3 - q1), q3 + 3 * (q3 - q1)];
 }
 
-const within = ([low, high], values) => values.filter((v) => v >= low && v <= high);
+const between = (value, [low, high]) => value >= low && value <= high;
 
 function extent(values, zero) {
   const known = values.filter(Number.isFinite);
@@ -174,16 +174,19 @@ function chart(figure, { x, y, marks = [], lines = [], rules = [], edge = [], ze
   const width = Math.max(300, Math.min(figure.clientWidth, 900)), narrow = width < 560;
   const height = narrow ? 300 : 380;
   const kept = [...marks, ...lines].filter((m) => m.slot >= 0 || m.anchor); // never outside
-  const ends = lines.map((l) => l.points.at(-1)[0]);
+  const across = fences([...marks.map((m) => m.x), ...lines.map((l) => l.points.at(-1)[0])]);
+  const upright = fences(points.map((p) => p[1]));
+  const near = points.filter(([a, b]) => between(a, across) && between(b, upright));
   const [x0, x1] = extent([
-    ...within(fences([...marks.map((m) => m.x), ...ends]), points.map((p) => p[0])),
+    ...near.map((p) => p[0]),
     ...kept.flatMap((m) => m.points?.map((p) => p[0]) ?? [m.x, ...(m.xs ?? [])]),
   ], zero);
   const [y0, y1] = extent([
-    ...within(fences(points.map((p) => p[1])), [...points.map((p) => p[1]), ...rules.map((r) => r.y)]),
+    ...near.map((p) => p[1]),
+    ...rules.map((r) => r.y).filter((v) => between(v, upright)),
     ...kept.flatMap((m) => m.points?.map((p) => p[1]) ?? [m.y, ...(m.ys ?? [])]),
   ], false);
-  const inside = ([a, b]) => a >= x0 && a <= x1 && b >= y0 && b <= y1;
+  const inside = ([a, b]) => between(a, [x0, x1]) && between(b, [y0, y1]);
   const left = 48, right = 12, top = 26, bottom = 40;
   const px = (v) => left + ((v - x0) / (x1 - x0)) * (width - left - right);
   const py = (v) => top + ((y1 - v) / (y1 - y0)) * (height - top - bottom);
@@ -207,7 +210,7 @@ function chart(figure, { x, y, marks = [], lines = [], rules = [], edge = [], ze
   picture.append(svg("line", { class: "axis", x1: left, x2: width - right, y1: height - bottom, y2: height - bottom }));
   picture.append(svg("text", { class: "title", x: 0, y: 12 }, y));
   picture.append(svg("text", { class: "title", x: width - right, y: height - 4, "text-anchor": "end" }, x));
-  for (const rule of rules.filter((r) => r.y >= y0 && r.y <= y1)) {
+  for (const rule of rules.filter((r) => between(r.y, [y0, y1]))) {
     picture.append(svg("line", { class: "rule", x1: left, x2: width - right, y1: py(rule.y), y2: py(rule.y) }));
     picture.append(svg("text", { x: width - right, y: py(rule.y) - 5, "text-anchor": "end" }, rule.name));
   }
@@ -219,7 +222,12 @@ function chart(figure, { x, y, marks = [], lines = [], rules = [], edge = [], ze
   picture.append(framed);
   const under = (a, b) => a.slot - b.slot; // what is picked lies above what is not
   for (const l of [...lines].sort(under)) {
-    framed.append(svg("path", { class: l.slot < 0 ? "line" : `line picked s${l.slot}${l.thin ? " thin" : ""}`, d: path(l.points) }));
+    const look = l.anchor ? "line anchor" : l.slot < 0 ? "line" : `line picked s${l.slot}${l.thin ? " thin" : ""}`;
+    framed.append(svg("path", { class: look, d: path(l.points) }));
+    if (l.anchor) {
+      const [a, b] = l.points.at(-1);
+      picture.append(svg("text", { x: px(a) - 4, y: py(b) + 16, "text-anchor": "end" }, l.name));
+    }
     if (l.slot < 0 || (l.thin && !l.dots)) continue;
     const every = Math.ceil(l.points.length / 10);
     for (const [a, b] of l.points.filter((_, i) => (l.points.length - 1 - i) % every === 0)) {
@@ -238,7 +246,8 @@ function chart(figure, { x, y, marks = [], lines = [], rules = [], edge = [], ze
     const shape = svg("path", { class: look, d: SHAPES[mine ? m.slot : 0](mine ? 5.5 : 3.2), transform: at });
     picture.append(shape);
     if (!m.ring) drawn.push([px(m.x), py(m.y), m, shape]);
-    if (m.anchor && !mine) picture.append(svg("text", { x: px(m.x) + 7, y: py(m.y) + 4 }, m.name));
+    const low = py(m.y) > height - bottom - 20;
+    if (m.anchor && !mine) picture.append(svg("text", { x: px(m.x) + 4, y: py(m.y) + (low ? -7 : 15) }, m.name));
   }
   const keyed = [...new Set([...marks, ...lines].filter((m) => m.slot >= 0).map((m) => m.slot))].sort();
   const readout = html("p", { class: "readout", "aria-hidden": "true" });
@@ -300,7 +309,7 @@ function numbers(marks, lines, x, y, open) {
     if (!made.open || find("table", made)) return;
     const heads = ["row", x, y].map((words) => html("th", { scope: "col" }, words));
     const told = marks.map((m) => [m.name + (m.ring ? ", where validation liked it best" : ""), m.x, m.y]);
-    for (const l of lines) if (l.slot >= 0) told.push(...l.points.map((p) => [l.name, ...p]));
+    for (const l of lines) if (l.slot >= 0 || l.anchor) told.push(...l.points.map((p) => [l.name, ...p]));
     const whole = [1, 2].map((i) => told.every((row) => Number.isInteger(row[i])));
     const cell = (value, i) => html("td", { class: "number" }, whole[i] ? String(value) : digits(value));
     const rows = told.map(([name, ...values]) =>
@@ -385,6 +394,11 @@ function drawProxy() {
       if (path) lines.push({ points: path.map((p) => p.slice(1)), slot, thin: true, dots: true, name: `${r.name}, seed ${DATA.seeds[run]}` });
     }
   }
+  const ladders = new Set(board().rows.flatMap((r) => r.runs.map((run) => JSON.stringify(DATA.best_of_n[run] ?? []))));
+  for (const ladder of ladders) {
+    const points = JSON.parse(ladder).map((p) => p.slice(1));
+    if (points.length) lines.push({ points, slot: -1, anchor: true, name: "best of n" });
+  }
   chart(find("#proxy figure"), { x: "proxy reward (SFT samples: mean 0, deviation 1)", y: "gold", marks, lines, onPick: toggle });
 }
 
@@ -401,11 +415,12 @@ function card(heading, ...children) {
   return html("article", { class: "card" }, html("h3", {}, ...heading), ...children);
 }
 
-/** Tokens behind tints; what is above 0 is underlined, below 0 dotted, so that hue is not needed. */
+/** Tokens behind tints; what is well above 0 is underlined, below 0 dotted, so that hue is not needed. */
 function tinted(tokens, top) {
   const words = html("p", { class: "tokens" });
   for (const [token, reward] of tokens) {
-    const span = html("span", { class: `token ${reward > 0 ? "up" : "down"}`, title: said(reward) }, token.replaceAll("\n", "⏎\n") || "∅");
+    const line = Math.abs(reward) < top / 20 ? "" : reward > 0 ? "up" : "down";
+    const span = html("span", { class: `token ${line}`, title: said(reward) }, token.replaceAll("\n", "⏎") || "∅");
     tint(span, reward, top);
     words.append(span, " ");
   }
@@ -432,7 +447,10 @@ function tokenTable(tokens) {
 function startTokens() {
   const section = find("#tokens"), run = find(".run", section), prompt = find(".prompt", section);
   if (!run) return;
-  run.append(...Object.keys(DATA.tokens).map((name) => option(name, name)));
+  const names = new Map(DATA.boards.flatMap((b) => b.rows.flatMap((r) => r.runs.map((name) => [name, r.name]))));
+  const label = (name) => `${names.get(name) ?? name}, seed ${DATA.seeds[name]}`;
+  run.append(...Object.keys(DATA.tokens).map((name) => option(name, label(name))));
+  const asked = new Map(DATA.boards.flatMap(({ samples }) => samples?.prompts.map((p) => [p.split + p.id, samples.texts[p.prompt]]) ?? []));
   const show = () => {
     const rows = DATA.tokens[run.value], at = Math.max(0, Math.min(prompt.selectedIndex, rows.length - 1));
     prompt.replaceChildren(...rows.map((row, i) => option(i, row.id)));
@@ -450,7 +468,10 @@ function startTokens() {
       scale.append(box);
     }
     scale.append(said(top));
-    find(".heat", section).replaceChildren(scale, ...cards);
+    const known = asked.get(rows[at].split + rows[at].id);
+    const before = known ? [card([rows[at].id], html("p", { dir: "auto" }, known))] : [];
+    for (const context of before) context.classList.add("asked");
+    find(".heat", section).replaceChildren(...before, scale, ...cards);
   };
   run.addEventListener("change", show);
   prompt.addEventListener("change", show);
