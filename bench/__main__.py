@@ -26,6 +26,7 @@ prefzoo: preference-optimization algorithms, and the bench that compares them fa
   prefzoo sample RUN PROMPT                       what a trained policy answers
   prefzoo rewards RUN PROMPT [RESPONSE]           what it rewards in a response, token by token
   prefzoo plot RUN [RUN ...]                      training as a picture, in runs/plots/
+  prefzoo report [FOLDER] [-o FILE] [--watch]     one page to read offline: runs/report.html
   prefzoo tune algo=NAME [lr=1e-4,...] [seeds=..] choose a learning rate on validation
   prefzoo pilot PAIRS [RUN ...]                   which judge agrees with people, on your labels
   prefzoo perf                                    speed of rollouts against a bare decoding loop
@@ -211,32 +212,6 @@ def compare(words: list[str]) -> int:
     return 0
 
 
-def report(words: list[str]) -> int:
-    from argparse import ArgumentParser
-    from time import sleep
-
-    from .reports.page import html, read_runs, stamps
-    from .store import write_atomically
-
-    about = "One HTML file of a folder of runs: tables, curves, answers. It loads nothing."
-    parser = ArgumentParser("prefzoo report", description=about)
-    parser.add_argument("folder", nargs="?", default="runs", help="runs (default) or records")
-    parser.add_argument("-o", dest="file", type=Path, default=Path("runs/report.html"))
-    again = "make it again when records come, until interrupted; the open page reloads itself"
-    parser.add_argument("--watch", nargs="?", type=int, const=15, metavar="SECONDS", help=again)
-    asked = parser.parse_args(words)
-    seen: dict | None = {} if asked.watch else None  # a sweep may have no record yet
-    while True:
-        if (now := stamps(asked.folder)) != seen:
-            page = html(read_runs(asked.folder), asked.watch).encode()
-            write_atomically(asked.file, page)
-            print(f"{asked.file} ({len(page) / 1e6:.1f} MB)", flush=True)
-            seen = now
-        if not asked.watch:
-            return 0
-        sleep(asked.watch)
-
-
 def answer(words: list[str]) -> int:
     from .stages.answer import respond
 
@@ -292,6 +267,32 @@ def plot(words: list[str]) -> int:
     return 0
 
 
+def report(words: list[str]) -> int:
+    from argparse import ArgumentParser
+    from time import sleep
+
+    from .reports.page import html, read_runs, stamps
+    from .store import write_atomically
+
+    about = "One HTML file of a folder of runs: tables, curves, answers. It loads nothing."
+    parser = ArgumentParser("prefzoo report", description=about)
+    parser.add_argument("folder", nargs="?", default="runs", help="runs (default) or records")
+    parser.add_argument("-o", dest="file", type=Path, default=Path("runs/report.html"))
+    again = "make it again when records come, until interrupted; the open page reloads itself"
+    parser.add_argument("--watch", nargs="?", type=int, const=15, metavar="SECONDS", help=again)
+    asked = parser.parse_args(words)
+    seen: dict | None = {} if asked.watch else None  # a sweep may have no record yet
+    while True:
+        if (now := stamps(asked.folder)) != seen:
+            page = html(read_runs(asked.folder), asked.watch).encode()
+            write_atomically(asked.file, page)
+            print(f"{asked.file} ({len(page) / 1e6:.1f} MB)", flush=True)
+            seen = now
+        if not asked.watch:
+            return 0
+        sleep(asked.watch)
+
+
 def tune(words: list[str]) -> int:
     from .tune import tune
 
@@ -342,6 +343,7 @@ VERBS = {
     "sample": answer,
     "rewards": token_rewards,
     "plot": plot,
+    "report": report,
     "tune": tune,
     "pilot": pilot,
     "perf": perf,
