@@ -423,10 +423,10 @@ def chromium():
 def opened(chromium, page, tmp_path):
     """Opens the page from disk. What goes wrong in it, and what it asks for, stands in `.wrong` and
     `.asked`; both are checked at the end."""
-    (tmp_path / "page.html").write_text(page)
     contexts = []
 
-    def open_page(**options):
+    def open_page(page=page, **options):
+        (tmp_path / "page.html").write_text(page)
         context = chromium.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
         contexts.append(context)
         tab = context.new_page()
@@ -597,6 +597,20 @@ def test_a_phone_scrolls_tables_and_not_the_page(opened):
     assert box.evaluate("x => x.scrollWidth > x.clientWidth")
     ends = "[...document.querySelectorAll('figure svg')].map(x => x.getBoundingClientRect().right)"
     assert max(tab.evaluate(ends)) <= 390
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("of", ["a failure", "a reward model", "gold alone"])
+def test_little_to_show_is_no_error(opened, tmp_path, of):
+    made = {
+        "a failure": record(status="failed", error="out of memory"),
+        "a reward model": record(kind="reward_model", end={"accuracy": 0.7}),
+        "gold alone": record(end={"gold": 0.7}),
+    }
+    write(made[of], tmp_path)
+    tab = opened(html(read_runs(tmp_path)))
+    assert tab.get_by_role("heading", name="Leaderboard").is_visible()
+    assert tab.locator("figure svg").count() == 0
 
 
 @pytest.mark.slow

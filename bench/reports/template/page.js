@@ -324,7 +324,7 @@ function numbers(marks, lines, x, y, open) {
   return made;
 }
 
-const title = (key) => board().titles[key] ?? key.replaceAll("_", " ");
+const title = (key) => board().titles[key] ?? String(key).replaceAll("_", " ");
 
 /** Rows that have both metrics, as marks. */
 function marksOf(x, y) {
@@ -608,7 +608,7 @@ function recall() {
 
 /** What an address in this page points at is shown, though it was folded away. */
 function unfold() {
-  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const target = document.getElementById(location.hash.slice(1));
   if (target instanceof HTMLDetailsElement) {
     target.open = true;
     target.scrollIntoView();
