@@ -6,6 +6,7 @@ import pytest
 from accelerate.tracking import GeneralTracker
 
 from algos import DPO
+from bench.reports.board import board
 from bench.stages import optimize
 from bench.training import tracking
 from bench.training.batches import Models
@@ -14,6 +15,7 @@ from bench.training.progress import Bar
 from bench.training.tracking import accelerated, tracked
 from tests import tiny
 from tests.test_loop import OPTIMIZATION, pairs
+from tests.test_records import record
 from tests.test_stages import cell
 
 
@@ -80,6 +82,13 @@ def test_a_tracker_that_is_not_there_is_one_line(tmp_path, monkeypatch, name):
 def test_a_tracked_policy_is_the_same_artifact(tmp_path):
     tracked_too = cell(tmp_path, "trackers=[tensorboard]")
     assert tracked_too.key(optimize) == cell(tmp_path).key(optimize)
+
+
+def test_a_tracked_run_is_in_the_row_of_the_others():
+    end = {"gold": 1.0}
+    runs = [record(seed=0, end=end), record(seed=1, end=end, config={"trackers": ["wandb"]})]
+    (table,) = board(runs).tables
+    assert [row.seeds for row in table.rows] == [(0, 1)]
 
 
 @pytest.mark.slow
