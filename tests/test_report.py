@@ -171,6 +171,13 @@ def test_every_command_and_every_failure_is_on_the_page(runs, page):
     assert "1 failed run" in words
 
 
+def test_rows_say_whether_they_beat_sft_after_correction(page):
+    words = [x.strip() for x in Seen(page).words]
+    assert words.count("1/1 seed") == len(GOLD)
+    assert words.count("yes") == len(GOLD)
+    assert "p, corrected" in words
+
+
 def test_a_page_without_logs_failures_or_token_rewards_says_so(tmp_path):
     write(record(end={"gold": 1.0}), tmp_path)
     words = " ".join(Seen(html(read_runs(tmp_path))).words)

@@ -24,7 +24,7 @@ from .carried import CURVES, SAMPLES, best_of_n, curves, few, proxy_path, reward
 from .estimates import Cell, Frames
 from .publish import folder_of_records
 from .record import Record, RecordError, read_all, read_all_per_prompt
-from .render import mark, number, present, said
+from .render import mark, number, p_value, present, said
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -92,6 +92,7 @@ def html(runs: Runs, refresh: int | None = None) -> str:
         undefined=StrictUndefined,
     )
     writer.globals |= {"mark": mark, "number": number, "present": present, "said": said}
+    writer.globals |= {"p_value": p_value}
     writer.globals |= {"count": count, "span": span, "strip": strip, "words": words, "STRIP": STRIP}
     carried = data(found, runs)
     return writer.get_template("page.html").render(
