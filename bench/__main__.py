@@ -22,7 +22,6 @@ prefzoo: preference-optimization algorithms, and the bench that compares them fa
   prefzoo cite dpo tdpo2                          the papers of recipes as BibTeX; all without names
   prefzoo board [FOLDER] [format=markdown|csv|latex]   the table of the records in runs/ (or FOLDER)
   prefzoo compare A B [FOLDER]                    two runs or recipes, paired by seed and prompt
-  prefzoo report [FOLDER] [-o FILE]               one page to read offline: runs/report.html
   prefzoo sample RUN PROMPT                       what a trained policy answers
   prefzoo rewards RUN PROMPT [RESPONSE]           what it rewards in a response, token by token
   prefzoo plot RUN [RUN ...]                      training as a picture, in runs/plots/
@@ -339,7 +338,6 @@ VERBS = {
     "cite": print_citations,
     "board": show_board,
     "compare": compare,
-    "report": report,
     "sample": answer,
     "rewards": token_rewards,
     "plot": plot,
