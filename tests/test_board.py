@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from bench.reports.board import Row, board, letters, overlap, ranked
+from bench.reports.cohorts import flat, telling
 from bench.reports.estimates import Cell, Versus, by_prompt
 from bench.reports.latex import to_latex
 from bench.reports.record import Budget, Git, Metric, Metrics, Parents, Task
@@ -282,6 +283,21 @@ def test_settings_of_one_recipe_are_rows_named_by_what_differs():
     ]
     table = only([*runs, record("ipo", end={"gold": 0})])
     assert [r.recipe for r in table.rows] == ["dpo beta=0.5", "dpo beta=0.1", "ipo"]
+
+
+def test_the_name_of_a_group_stands_for_the_settings_that_go_with_it():
+    def at(lr, **budget):
+        return {"name": "ppo", "budget": budget, "model": {"lr": lr}}
+
+    short, long = {"name": "default", "updates": 48}, {"name": "long", "updates": 192}
+    other = {"name": "long", "updates": 96}  # of that name, but not as it comes
+    assert telling([dict(flat(at(1e-4, **b))) for b in (short, long)]) == ["budget.name"]
+    assert telling([dict(flat(at(lr, **short))) for lr in (1e-4, 1e-3)]) == ["model.lr"]
+    assert telling([dict(flat(at(1e-4, **b))) for b in (short, long, other)]) == [
+        "budget.name",
+        "budget.updates",
+    ]
+    assert telling([dict(flat(at(1e-4, **short)))]) == []
 
 
 def test_differences_that_mislead_are_said():

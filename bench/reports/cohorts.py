@@ -132,16 +132,32 @@ def names(members: Sequence[Cohort]) -> list[str]:
     result = []
     for cohort, config in zip(members, configs, strict=True):
         kin = twins[cohort.first.recipe, cohort.first.kind]
-        differing = [
-            key
-            for key in sorted(set().union(*kin))
-            if len(kin) > 1 and len({repr(twin.get(key)) for twin in kin}) > 1
-        ]
-        mine = [key for key in differing if key in config]
-        shown = [f"{key.rpartition('.')[2]}={config[key]}" for key in mine[:3]]
+        mine = [key for key in telling(kin) if key in config]
+        labels = [key.removesuffix(".name").rpartition(".")[2] for key in mine]
+        shown = [f"{label}={config[key]}" for label, key in zip(labels[:3], mine, strict=False)]
         more = ["…"] if len(mine) > 3 else []
         result.append(" ".join([cohort.first.recipe, *shown, *more]))
     return result
+
+
+def telling(twins: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The settings in which some differ, without those that go with the name of their group."""
+
+    def values(*keys: str) -> set[str]:
+        return {repr([twin.get(key) for key in keys]) for twin in twins}
+
+    found = [key for key in sorted(set().union(*twins)) if len(values(key)) > 1]
+    named = [key.removesuffix("name") for key in found if key.endswith(".name")]
+    return [
+        key
+        for key in found
+        if not any(
+            key.startswith(group)
+            and key != f"{group}name"
+            and len(values(f"{group}name", key)) == len(values(f"{group}name"))
+            for group in named
+        )
+    ]
 
 
 def why_apart(first: Sequence[Cohort], here: Sequence[Cohort]) -> tuple[str, ...]:
