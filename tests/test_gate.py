@@ -45,6 +45,7 @@ def record(task: str, seed: int, recipe: str, budget: str = "default") -> Record
         and r.config["budget"]["name"] == budget
         and r.decoding["temperature"] == 1.0
         and "ensemble" not in r.config["feedback"]
+        and (budget != "default" or not any(w.startswith("model.") for w in r.config["overrides"]))
     ]
     return found
 
