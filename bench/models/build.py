@@ -12,6 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from .packing import PACKED, packed
+
+LAYOUTS = ("padded", "packed")
+
 
 def from_scratch(architecture: Mapping[str, Any], tokenizer: Any, seed: int) -> nn.Module:
     """A small Llama with random weights; `architecture` holds fields of transformers.LlamaConfig."""
@@ -34,7 +38,19 @@ def load_policy(path: str | Path, dtype: torch.dtype | str = torch.float32) -> n
     from transformers import AutoModelForCausalLM
 
     without_bars()
-    return muted(AutoModelForCausalLM.from_pretrained(path, dtype=dtype).eval())
+    return as_saved(muted(AutoModelForCausalLM.from_pretrained(path, dtype=dtype).eval()))
+
+
+def as_laid_out(model: nn.Module, layout: str) -> nn.Module:
+    """The same model, which reads rows in this layout, and so does what is made of it."""
+    if layout not in LAYOUTS:
+        raise ValueError(f"model.layout is {layout!r}: one of {LAYOUTS}")
+    return packed(model) if layout == "packed" else model
+
+
+def as_saved(model: nn.Module) -> nn.Module:
+    """The same model, packed if it was when it was saved or copied."""
+    return packed(model) if getattr(model.config, PACKED, False) else model
 
 
 def muted(policy: nn.Module) -> nn.Module:
@@ -59,7 +75,8 @@ def load_values(path: str | Path) -> nn.Module:
     from transformers import AutoModelForTokenClassification
 
     without_bars()
-    return AutoModelForTokenClassification.from_pretrained(path, dtype=torch.float32).eval()
+    found = AutoModelForTokenClassification.from_pretrained(path, dtype=torch.float32)
+    return as_saved(found.eval())
 
 
 def with_value_head(policy: nn.Module) -> nn.Module:
@@ -70,7 +87,7 @@ def with_value_head(policy: nn.Module) -> nn.Module:
     config.num_labels, config.classifier_dropout = 1, 0.0
     model = AutoModelForTokenClassification.from_config(config)
     model.base_model.load_state_dict(policy.base_model.state_dict())
-    return reset_head(model.eval())
+    return reset_head(as_saved(model.eval()))
 
 
 def with_language_head(values: nn.Module, policy: nn.Module) -> nn.Module:

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from algos.core import Responses
 
+from .packing import laid_out
 from .tokens import Tokens
 
 REFERENCE = frozenset({"token_ref_logps", "token_ref_kl"})
@@ -23,11 +24,14 @@ def before_head(model: nn.Module, tokens: Tokens) -> tuple[nn.Module, Tensor]:
     predict that token. Of a model with more behind its head these are the logits, and the head does
     nothing."""
     rows, steps = tokens.mask.nonzero(as_tuple=True)
-    at = tokens.positions[rows, steps]
-    if head_is_plain(model):
-        hidden = model.base_model(input_ids=tokens.ids, use_cache=False).last_hidden_state
-        return model.get_output_embeddings(), hidden[rows, at]
-    return nn.Identity(), model(input_ids=tokens.ids, use_cache=False).logits[rows, at]
+    plain = head_is_plain(model)
+    read, places = laid_out(model, tokens)
+    at = places[rows, tokens.positions[rows, steps]]
+    if plain:
+        hidden = model.base_model(**read, use_cache=False).last_hidden_state
+        return model.get_output_embeddings(), hidden.flatten(0, 1).index_select(0, at)
+    logits = model(**read, use_cache=False).logits
+    return nn.Identity(), logits.flatten(0, 1).index_select(0, at)
 
 
 def head_is_plain(model: nn.Module) -> bool:
@@ -132,15 +136,20 @@ def in_chunks(
 
 def token_values(model: nn.Module, tokens: Tokens) -> Tensor:
     """A critic's or reward model's number at every response token, after reading it: Float[B, T]."""
-    per_token = model(input_ids=tokens.ids).logits[..., 0].float()
-    read = per_token.gather(1, (tokens.positions + 1).clamp(max=tokens.ids.shape[1] - 1))
-    return torch.where(tokens.mask, read, 0.0)
+    return values_at(model, tokens, (tokens.positions + 1).clamp(max=tokens.ids.shape[1] - 1))
 
 
 def state_values(model: nn.Module, tokens: Tokens) -> Tensor:
     """A critic's value of the state in which each response token is chosen: Float[B, T]."""
-    per_token = model(input_ids=tokens.ids).logits[..., 0].float()
-    return torch.where(tokens.mask, per_token.gather(1, tokens.positions), 0.0)
+    return values_at(model, tokens, tokens.positions)
+
+
+def values_at(model: nn.Module, tokens: Tokens, columns: Tensor) -> Tensor:
+    """Its numbers at these columns of the rows, zero for what is no token of ours: Float[B, T]."""
+    read, places = laid_out(model, tokens)
+    per_token = model(**read, use_cache=False).logits[..., 0].float().flatten()
+    found = per_token.index_select(0, places.gather(1, columns).flatten()).view_as(columns)
+    return torch.where(tokens.mask, found, 0.0)
 
 
 @torch.no_grad()

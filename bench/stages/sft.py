@@ -16,6 +16,8 @@ VERSION = 2
 def inputs(cell: "Cell") -> dict[str, Any]:
     model = cell.config["model"]
     start = {"path": model["path"]} if model["path"] else {"architecture": model["architecture"]}
+    if (layout := model.get("layout", "padded")) != "padded":
+        start["layout"] = layout
     return {
         "data": cell.data,
         **start,
@@ -33,8 +35,10 @@ def untrained(cell: "Cell", words: Any) -> Any:
 
     spec = inputs(cell)
     if "path" in spec:
-        return models.load_policy(spec["path"])
-    return models.from_scratch(spec["architecture"], words, spec["seed"])
+        start = models.load_policy(spec["path"])
+    else:
+        start = models.from_scratch(spec["architecture"], words, spec["seed"])
+    return models.as_laid_out(start, spec.get("layout", "padded"))
 
 
 def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
