@@ -28,7 +28,8 @@ prefzoo: preference-optimization algorithms, and the bench that compares them fa
   prefzoo report [FOLDER] [-o FILE] [--watch]     one page to read offline: runs/report.html
   prefzoo tune algo=NAME [lr=1e-4,...] [seeds=..] choose a learning rate on validation
   prefzoo pilot PAIRS [RUN ...]                   which judge agrees with people, on your labels
-  prefzoo perf                                    speed of rollouts against a bare decoding loop
+  prefzoo perf [WORKLOAD ...] [--json FILE]       time and memory of training (sft, rm, dpo, ...) against
+                                                  TRL's, and of rollouts against a bare decoding loop
   prefzoo publish [RUNS]                          copy records to results/, write the leaderboard
   prefzoo validate [FOLDER]                       whether records may be published: a line a problem
 
@@ -299,13 +300,9 @@ def tune(words: list[str]) -> int:
 
 
 def perf(words: list[str]) -> int:
-    from .perf.rollouts import rows
+    from .perf.report import perf
 
-    print(f"{'':10} {'ours':>9} {'bare loop':>9}  ratio (lowest to highest of 5 rounds)")
-    for row in rows(rounds=5):
-        spread = f"{row.ratio:.2f} ({row.lowest:.2f} to {row.highest:.2f})"
-        print(f"{row.workload:10} {row.ours_ms:6.0f} ms {row.peer_ms:6.0f} ms  {spread}")
-    return 0
+    return perf(words)
 
 
 def pilot(words: list[str]) -> int:
