@@ -376,6 +376,7 @@ class Credits(ABC):
     """
 
     credit_needs: ClassVar[frozenset[str]] = frozenset()  # what `credit` reads and `loss` does not
+    credit_is_aside: ClassVar[bool] = False  # it reads of `credit_needs`, and no score of the items
 
     def start(self) -> Any:
         """The state before the first batch, a dataclass of tensors; None remembers nothing."""
@@ -386,5 +387,6 @@ class Credits(ABC):
         """Once per batch (or batch of rollouts), without gradient: (credit, next state).
 
         The batch is whole, gathered over micro-batches and ranks, and scored as far as `needs` and
-        `credit_needs` ask; the passes with gradient score `needs` alone.
+        `credit_needs` ask; the passes with gradient score `needs` alone. Where `credit_is_aside`, the
+        items themselves are not scored yet: their numbers are zero.
         """

@@ -31,6 +31,7 @@ class KTO(FromLabels, Credits):
     """
 
     credit_needs = frozenset({"mismatched"})
+    credit_is_aside = True
 
     beta: float = 0.1
     desirable_weight: float = 1.0  # λ_D; λ_D n_D / (λ_U n_U) should be 1 to 3/2

@@ -165,6 +165,16 @@ def test_what_only_credit_needs_is_not_scored_with_gradient(algo):
         assert torch.equal(value(algo.loss(bare)), value(algo.loss(data)))
 
 
+@every
+def test_a_credit_that_is_aside_reads_no_score_of_the_items(algo):
+    if getattr(algo, "credit_is_aside", False):
+        data = batch(algo)
+        nobody = torch.full_like(data.responses.token_logps, torch.nan)
+        unread = data.responses.replace(token_logps=nobody, token_ref_logps=nobody)
+        first, second = (credited(algo, x).credit for x in (data, data.replace(responses=unread)))
+        assert first == second
+
+
 @pytest.mark.parametrize(
     ("algo", "need"), [(algo, need) for algo in EVERY.values() for need in sorted(algo.needs)]
 )

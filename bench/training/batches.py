@@ -154,6 +154,12 @@ class LabelBatch(Batch):
         scored = respond(self.read(rows), needs, models, forward, **self.known(self.given, rows))
         return Labels(responses=scored, desirable=self.desirable[rows], **extra)
 
+    def aside(self, needs: frozenset[str], models: Models, rows: Tensor) -> Labels:
+        """What `score` gives, but models are called on mismatched responses alone."""
+        labels = self.score(needs, models, rows, forward=False)
+        found = respond(self.mismatched[rows], needs & REFERENCE, models, forward=True)
+        return labels.replace(mismatched=found)
+
 
 @dataclass(frozen=True)
 class RankingBatch(Batch):

@@ -21,13 +21,17 @@ def assign(
 ) -> tuple[Any, Any]:
     """(credit, next state) of a whole batch, without gradient; (None, state) where a loss has none.
 
-    Rollouts are as the policy that sampled left them, so that no model is called for them here.
+    Rollouts are as the policy that sampled left them, so that no model is called for them here. Nor is
+    one for the items of a batch whose credit is aside.
     """
     if not isinstance(algo, Credits):
         return None, state
-    forward = not hasattr(batch, "token_old_logps")
-    needs = algo.needs | algo.credit_needs
-    parts = [batch.score(needs, models, rows, forward) for rows in all_rows(batch).split(micro)]
+    needs, cuts = algo.needs | algo.credit_needs, all_rows(batch).split(micro)
+    if algo.credit_is_aside:
+        parts = [batch.aside(needs, models, rows) for rows in cuts]
+    else:
+        forward = not hasattr(batch, "token_old_logps")
+        parts = [batch.score(needs, models, rows, forward) for rows in cuts]
     return algo.credit(gathered(parts), state, generator)
 
 
