@@ -10,7 +10,7 @@ Any model of transformers can be packed that calls its attention through Attenti
 what it is called with, and lets every token attend to all before it. `packed` makes sure.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from warnings import warn
@@ -109,17 +109,22 @@ def attention(
         if how.get(name) is not None:
             raise ValueError(f"its attention has a {name.replace('_', ' ')}")
 
-    def parts() -> Iterator[Tensor]:
-        for g in groups:
-            end = g.end if g.sees is None else g.behind
-            at = slice(g.start, end)
-            yield attend(module, query[:, :, at], key[:, :, at], value[:, :, at], None, **how)[0]
-            if g.sees is not None:
-                own, at = slice(g.behind, g.end), slice(g.start, g.end)
-                seen = key[:, :, at], value[:, :, at], g.sees[None, None]
-                yield attend(module, query[:, :, own], *seen, **how)[0]
+    def of_groups(
+        x: Tensor,
+    ) -> tuple[Tensor, ...]:  # not slices, each of which costs a full gradient
+        return x.split([g.end - g.start for g in groups], 2)
 
-    return torch.cat(list(parts()), 1), None
+    found = []
+    for g, q, k, v in zip(groups, *map(of_groups, (query, key, value)), strict=True):
+        if g.sees is None:
+            found.append(attend(module, q, k, v, None, **how)[0])
+        else:
+            prompt = g.behind - g.start
+            own = q.split([prompt, g.end - g.behind], 2)
+            before = k[:, :, :prompt], v[:, :, :prompt]
+            found.append(attend(module, own[0], *before, None, **how)[0])
+            found.append(attend(module, own[1], k, v, g.sees[None, None], **how)[0])
+    return torch.cat(found, 1), None
 
 
 def is_packed(model: nn.Module) -> bool:
