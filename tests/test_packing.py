@@ -42,7 +42,9 @@ def both(name: str, seed: int, attention: str = "sdpa"):
     """(padded, packed) of the same numbers."""
     plain = built(name, seed)
     plain.set_attn_implementation(attention)
-    return plain, packed(copy.deepcopy(plain))
+    ours = packed(copy.deepcopy(plain))
+    assert is_packed(ours)
+    return plain, ours
 
 
 def gradient(number: torch.Tensor, model) -> torch.Tensor:
@@ -127,7 +129,7 @@ def test_groups_are_found_wherever_their_rows_stand():
 def test_losses_do_not_notice(algo):
     plain, ours = World(algo), World(algo)
     for name in ("policy", "reference"):
-        packed(getattr(ours.models, name))
+        assert is_packed(packed(getattr(ours.models, name)))
     assert_close(ours.step(), plain.step(), rtol=1e-5, atol=1e-5)
     assert_close(ours.parameters(), plain.parameters(), rtol=1e-5, atol=1e-5)
 

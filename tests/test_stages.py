@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 
 import bench.stages
 from bench.metrics.diversity import copied
-from bench.models.build import load_policy
+from bench.models.build import load_policy, load_values
+from bench.models.packing import is_packed
 from bench.models.tokens import load_tokenizer, prompt_ids, response_ids
 from bench.names import Unknown, config_folder
 from bench.reports import record as records
@@ -199,6 +200,29 @@ def test_a_model_of_your_own_sets_the_context(tmp_path, made):
     kept = roomy.examples("train")
     assert kept
     assert max(len(row) for row in prompt_ids(words, [x.prompt for x in kept])) <= 36
+
+
+def test_rows_laid_out_as_ever_keep_their_artifacts(tmp_path):
+    given, left_out, other = (
+        cell(tmp_path, *words) for words in ([], ["~model.layout"], ["model.layout=packed"])
+    )
+    assert "layout" not in sft.inputs(given)
+    assert given.key(sft) == left_out.key(sft) != other.key(sft)
+
+
+def test_packed_models_learn_what_padded_ones_do(tmp_path, made):
+    packed = cell(tmp_path, "model.layout=packed")
+    for stage, choice in (
+        (sft, {}),
+        (reward_model, {"by": "dataset", "part": "train"}),
+        (optimize, {}),
+    ):
+        ours, theirs = (
+            pd.read_parquet(x.make(stage, **choice) / "log.parquet") for x in (packed, made)
+        )
+        assert ours["loss"].tolist() == pytest.approx(theirs["loss"].tolist(), rel=1e-3, abs=1e-4)
+    assert is_packed(load_policy(packed.make(optimize) / "policy"))
+    assert is_packed(load_values(packed.make(reward_model, by="dataset", part="train")))
 
 
 @pytest.mark.parametrize(
