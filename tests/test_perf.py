@@ -171,8 +171,12 @@ def test_a_measurement_says_time_memory_and_peak(small, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ours.LOSSES)
-def test_the_peer_trains_on_the_same_rows(small, name):
+def test_the_peer_trains_on_as_many_rows(small, monkeypatch, name):
     from bench.perf import peer
 
-    peer.RESPONSES, peer.PAIRS = 4, 2
-    peer.prepared(name, 1)()
+    monkeypatch.setattr(peer, "PAIRS", 2)
+    monkeypatch.setattr(peer, "RESPONSES", 4)
+    run = peer.prepared(name, 3)
+    run()
+    items = run.trainer.args.per_device_train_batch_size * run.trainer.state.global_step
+    assert items == len(run.trainer.train_dataset) == 3 * (4 if name in ("sft", "kto") else 2)

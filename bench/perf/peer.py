@@ -1,7 +1,7 @@
 """The same workload as a user of TRL runs it: its trainers, and their defaults where nothing is said."""
 
 import tempfile
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from datasets import Dataset, disable_progress_bars
@@ -22,7 +22,19 @@ from .workload import PAIRS, config, model, pairs, tokenizer
 RESPONSES = 2 * PAIRS  # an update
 
 
-def prepared(name: str, steps: int) -> Callable[[], Any]:
+@dataclass(frozen=True)
+class Run:
+    """All that is made before training begins."""
+
+    trainer: Any
+    folder: tempfile.TemporaryDirectory[str]
+
+    def __call__(self) -> None:
+        with self.folder:
+            self.trainer.train()
+
+
+def prepared(name: str, steps: int) -> Run:
     disable_progress_bars()
     rows = pairs(PAIRS * steps)
     size, more, how = PAIRS, {}, {}
@@ -44,7 +56,7 @@ def prepared(name: str, steps: int) -> Callable[[], Any]:
                 for side in ("chosen", "rejected")
             ]
     folder = tempfile.TemporaryDirectory()
-    trained = trainer(
+    made = trainer(
         model=LlamaForSequenceClassification(config(num_labels=1)) if name == "rm" else model(),
         args=settings(
             output_dir=folder.name,
@@ -64,9 +76,4 @@ def prepared(name: str, steps: int) -> Callable[[], Any]:
         processing_class=tokenizer(),
         **more,
     )
-
-    def run() -> None:
-        with folder:
-            trained.train()
-
-    return run
+    return Run(made, folder)

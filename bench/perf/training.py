@@ -93,7 +93,8 @@ def alone(steps: int) -> Measure:
         words = [sys.executable, "-m", "bench.perf", who, what, str(steps)]
         done = subprocess.run(words, env=environment, capture_output=True, text=True)
         if done.returncode:
-            raise NotMeasured(f"{who} {what}: {done.stderr.strip().splitlines()[-1]}")
+            said = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
+            raise NotMeasured(f"{who} {what}: {said[-1]}")
         return json.loads(done.stdout.splitlines()[-1])
 
     return measure
