@@ -20,19 +20,16 @@ from torch import Tensor, nn
 
 from .tokens import Tokens
 
-PACKED = "prefzoo_packed"  # the attention implementation; a saved configuration says `PACKED: true`
-REFUSED = (
-    "sliding_window",
-    "softcap",
-    "s_aux",
-    "position_bias",
-)  # what attention may be told besides
+PACKED = (
+    "prefzoo_packed"  # an attention implementation; and true in the configurations of such models
+)
+REFUSED = "sliding_window softcap s_aux position_bias".split()  # what else attention may be told
 
 
 @dataclass(frozen=True)
 class Group:
     """Where responses to one prompt stand, and which of prompt and responses each of their tokens sees:
-    Bool[end − behind, end − start], or None if there is one response, or none."""
+    Bool[end − behind, end − start], or None where no more than one of them holds a token."""
 
     start: int
     behind: int  # the prompt
@@ -61,7 +58,7 @@ def laid_out(model: nn.Module, tokens: Tokens) -> tuple[dict[str, Any], Tensor]:
             rows.append(torch.full((length,), row))
             columns.append(torch.arange(prompt, prompt + length))
             end += length
-        sees = tree(prompt, lengths).to(device) if len(members) > 1 else None
+        sees = tree(prompt, lengths).to(device) if sum(map(bool, lengths)) > 1 else None
         groups.append(Group(start, start + prompt, end, sees))
     row, column = torch.cat(rows).to(device), torch.cat(columns).to(device)
     read = {
@@ -76,9 +73,7 @@ def laid_out(model: nn.Module, tokens: Tokens) -> tuple[dict[str, Any], Tensor]:
 def by_prompt(tokens: Tokens) -> list[list[int]]:
     """The rows of each different prompt."""
     found: dict[tuple[int, ...], list[int]] = {}
-    for row, (ids, start) in enumerate(
-        zip(tokens.ids.tolist(), tokens.start.tolist(), strict=True)
-    ):
+    for row, (ids, start) in enumerate(zip(tokens.ids.tolist(), tokens.start, strict=True)):
         found.setdefault(tuple(ids[:start]), []).append(row)
     return list(found.values())
 
@@ -109,13 +104,9 @@ def attention(
         if how.get(name) is not None:
             raise ValueError(f"its attention has a {name.replace('_', ' ')}")
 
-    def of_groups(
-        x: Tensor,
-    ) -> tuple[Tensor, ...]:  # not slices, each of which costs a full gradient
-        return x.split([g.end - g.start for g in groups], 2)
-
-    found = []
-    for g, q, k, v in zip(groups, *map(of_groups, (query, key, value)), strict=True):
+    sizes, found = [g.end - g.start for g in groups], []
+    parted = (x.split(sizes, 2) for x in (query, key, value))  # a slice would cost a full gradient
+    for g, q, k, v in zip(groups, *parted, strict=True):
         if g.sees is None:
             found.append(attend(module, q, k, v, None, **how)[0])
         else:
@@ -159,10 +150,8 @@ def hindrance(model: nn.Module) -> str:
         return f"it has layers of {', '.join(sorted(kinds))}"
     rows = [([2, 3, 4, 5], [6, 7]), ([3, 2], [4]), ([2, 3, 4, 5], [7, 6, 5]), ([5], [6, 7, 2])]
     tokens = Tokens.collate(rows, 0).to(next(model.parameters()).device)
-    own = (
-        torch.arange(tokens.ids.shape[1])
-        < torch.tensor([len(p) + len(r) for p, r in rows])[:, None]
-    )
+    ends = (tokens.start + tokens.length)[:, None]
+    own = torch.arange(tokens.ids.shape[1], device=ends.device) < ends
 
     def states() -> Tensor:
         read, places = laid_out(model, tokens)
