@@ -26,9 +26,8 @@ from .workload import PAD, PAIRS, model, pairs, tokenizer
 LOSSES = {"sft": SFT, "rm": BradleyTerry, "dpo": DPO, "dpo-precomputed": DPO, "kto": KTO}
 RESPONSES = 2 * PAIRS  # an update
 MICRO = 8  # responses whose graph is alive at one time
-OPTIMIZATION = Optimization(
-    lr=1e-5, betas=(0.9, 0.999), schedule="linear"
-)  # as transformers has it
+SIDES = ("chosen", "rejected")
+OPTIMIZATION = Optimization(lr=1e-5, betas=(0.9, 0.999), schedule="linear")  # those of the peer
 
 
 @dataclass(frozen=True)
@@ -78,9 +77,6 @@ def prepared(name: str, steps: int) -> Run:
         known = {f"{x}_ref_logps": told(models.reference, getattr(given, x)) for x in SIDES}
         given, models = replace(given, **known), Models(policy=policy)
     return Run(algo, compared(algo, given, RESPONSES, 0, PAD, "cpu"), models, steps)
-
-
-SIDES = ("chosen", "rejected")
 
 
 def packed() -> nn.Module:
