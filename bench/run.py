@@ -40,6 +40,7 @@ from .stages import (
 from .stages.cell import Cell, name_of
 from .stages.decoding import decoding_key
 from .stats.bootstrap import expanded, mean_interval
+from .stats.length_control import at_equal_length
 from .store import Store, content_hash, write_atomically
 from .training.progress import Display
 
@@ -191,7 +192,7 @@ def policy_record(cell: Cell, run_id: str) -> Record:
     write_atomically(log, (made / "log.parquet").read_bytes())
     signed = {"trained_reward": ensemble.signature(cell)}
     trained = pd.read_parquet(log)
-    at_end = metrics(end, **signed) | of_arms(trained) | besides(cell, run_id)
+    at_end = metrics(end, **signed) | even(cell, end) | of_arms(trained) | besides(cell, run_id)
     said = common(cell, cell.config["name"], run_id)
     said["budget"] |= {"tokens": notes["tokens"], "flops": notes["flops"]}
     return Record(
@@ -342,6 +343,22 @@ def metrics(made: Path, **said: str) -> dict[str, Metric]:
                 value=distinct(list(rows["response"]), n), n=len(rows), unit="share of n-grams"
             )
     return found
+
+
+def even(cell: Cell, made: Path) -> dict[str, Metric]:
+    """Win rates against the SFT model if both answers were equally long, of each test split."""
+    table = answers(made)
+    opponents = answers(cell.make(evaluate, who="sft"))["length"]
+    signed = json.loads((made / "signatures.json").read_text())
+    return {
+        "win_rate_at_equal_length" + split.removeprefix("test"): Metric(
+            **at_equal_length(rows["win"], rows["length"], opponents[rows.index]).fields,
+            estimator="logistic regression at no difference of length, percentile bootstrap of prompts",
+            signature=signed.get("win_rate"),
+            unit="share",
+        )
+        for split, rows in table.groupby("split")
+    }
 
 
 def common(cell: Cell, name: str, run_id: str) -> dict[str, Any]:

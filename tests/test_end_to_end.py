@@ -72,6 +72,7 @@ def test_a_cell_from_nothing(here, capfd):
     assert found["sft 0"]["kl"] == 0
     assert found["sft 0"]["win_rate"] == 0.5
     assert found["dpo 0"]["kl"] > 0
+    assert 0 < found["dpo 0"]["win_rate_at_equal_length"] < 1
 
     record = next((here / "runs/records").glob("dpo-*.json"))
     before = record.stat().st_mtime_ns

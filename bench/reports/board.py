@@ -75,6 +75,7 @@ COLUMNS = (
     Column("held_out", "held-out reward ↑", "a reward model of other pairs", "held", 2),
     Column("kl", "KL", "from the SFT model, per response", "KL", 2, True),
     Column("win_rate", "win rate vs SFT ↑", "ties are half", "win rate", 2, True),
+    Column("win_rate_at_equal_length", "win rate, equal length ↑", "were both equally long"),
     Column("rouge1", "ROUGE-1 ↑", "unigram F1 with the references"),
     Column("rouge2", "ROUGE-2 ↑", "bigram F1 with the references"),
     Column("rougeL", "ROUGE-L ↑", "longest common subsequence, F1", "ROUGE-L", 3, True),
