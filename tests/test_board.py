@@ -285,6 +285,16 @@ def test_settings_of_one_recipe_are_rows_named_by_what_differs():
     assert [r.recipe for r in table.rows] == ["dpo beta=0.5", "dpo beta=0.1", "ipo"]
 
 
+def test_a_setting_that_older_records_do_not_name_is_what_it_was():
+    def run(seed, **model):
+        found = record("dpo", seed, end={"gold": 1})
+        return found.model_copy(update={"config": {**found.config, "model": model}})
+
+    (row,) = only([run(0), run(1, layout="padded")]).rows
+    assert row.seeds == (0, 1)
+    assert len(only([run(0), run(0, layout="packed")]).rows) == 2
+
+
 def test_the_name_of_a_group_stands_for_the_settings_that_go_with_it():
     def at(lr, **budget):
         return {"name": "ppo", "budget": budget, "model": {"lr": lr}}

@@ -15,6 +15,7 @@ from .record import Base, Record
 # Of a config: what determines no number of a row, or does so by its seed or by its parents, which
 # `Base` compares.
 BOOKKEEPING = set("seed shared_seed overrides runs store stages other trackers".split())
+AS_EVER = {"model.layout": "padded"}  # settings that older records do not name, and what they were
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,19 @@ class Cohort:
 
 def setting(r: Record) -> tuple[Any, ...]:
     """What runs of one row share. A control is made beside any method, whose config it carries."""
-    config = {k: v for k, v in r.config.items() if k not in BOOKKEEPING}
+    config = determining(r)
     if r.kind == "control":
         config = {"model": r.model.name if r.model else None, "decoding": r.decoding}
     return r.kind, r.recipe, r.task.name, r.task.version, json.dumps(config, sort_keys=True)
+
+
+def determining(r: Record) -> dict[str, Any]:
+    """The settings of a record that determine its numbers: "algo.beta" and the like."""
+    return {
+        key: value
+        for key, value in flat(r.config)
+        if key.split(".")[0] not in BOOKKEEPING and AS_EVER.get(key) != value
+    }
 
 
 def cohorts(records: Iterable[Record]) -> list[Cohort]:
@@ -120,12 +130,7 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 def names(members: Sequence[Cohort]) -> list[str]:
     """The recipe of each cohort, and where one recipe has several rows, what tells them apart."""
-    configs = [
-        {k: v for k, v in flat(c.first.config) if k.split(".")[0] not in BOOKKEEPING}
-        if c.first.kind != "control"
-        else {}
-        for c in members
-    ]
+    configs = [determining(c.first) if c.first.kind != "control" else {} for c in members]
     twins = defaultdict[tuple[str, str], list[dict[str, Any]]](list)
     for cohort, config in zip(members, configs, strict=True):
         twins[cohort.first.recipe, cohort.first.kind].append(config)
