@@ -66,6 +66,32 @@ def test_what_rouge_cannot_read_is_counted_and_said():
     assert got["rouge1"] == [0.0, 0.0, 1.0, 0.0, 1.0]
 
 
+@pytest.mark.parametrize(
+    ("prediction", "reference", "value"),
+    [
+        ("四季の歌", "四季の夢", 3 / 4),  # signs
+        ("Ωραία μέρα", "ωραία μερα", 1 / 2),  # cases fold, accents stay
+        ("ﬁne naïve", "FINE naïve", 1.0),  # a ligature is its letters
+        ("snake_case", "snake case", 1.0),
+        ("🙂", "🙂", 0.0),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:ROUGE reads")
+def test_words_of_any_script(prediction, reference, value):
+    found = rouge([prediction], [reference], "unicode")
+    assert found["rouge1"] == [pytest.approx(value)]
+    assert signature("unicode") != signature()
+
+
+def test_tokenizers_agree_on_what_both_read():
+    texts = ["The cats were running, 3 of 12!", "a cat ran; e-mail it's", "x"]
+    pairs = [(a, b) for a in texts for b in texts]
+    latin, unicode = (rouge(*zip(*pairs, strict=True), x) for x in ("latin", "unicode"))
+    assert latin == unicode
+    with pytest.raises(ValueError, match=r"metrics\.rouge\.tokenizer='bpe': one of latin, unicode"):
+        rouge(["a"], ["a"], "bpe")
+
+
 def test_bad_rows_are_named():
     with pytest.raises(ValueError, match="row 1 has no reference"):
         rouge(["a", "b"], ["a", []])

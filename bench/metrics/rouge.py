@@ -8,12 +8,14 @@ What is commonly got wrong, and what is done here:
 * Lsum needs sentences: lines, and where a text is one line, what ends in . ! or ? before a space
   (abbreviations split too). Without any, Lsum would be L;
 * of several references the best one counts, for each variant apart;
-* the tokenizer keeps [a-z0-9] alone. A text that has none scores 0, is counted, and is warned
-  about;
+* rouge_score's tokenizer, `latin`, keeps [a-z0-9] alone. A text that has none scores 0, is counted, and
+  is warned about. `unicode` reads words of any script, folded (NFKC, case), and each sign of a script
+  that has no spaces by itself; what both read they read alike but for accents, which `latin` cuts at;
 * an empty text scores 0.
 """
 
 import re
+import unicodedata
 import warnings
 from collections.abc import Sequence
 from functools import cache, lru_cache
@@ -21,28 +23,40 @@ from importlib.metadata import version
 from typing import Any
 
 VARIANTS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff"
+WORDS = {  # tokenizer -> what it takes for a word
+    "latin": re.compile("[a-z0-9]+"),
+    "unicode": re.compile(
+        f"[{UNSPACED}]|[^\\W_{UNSPACED}]+"
+    ),  # Thai to Khmer, kana, Chinese characters
+}
 
 
 def rouge(
-    predictions: Sequence[str], references: Sequence[str | Sequence[str]]
+    predictions: Sequence[str],
+    references: Sequence[str | Sequence[str]],
+    tokenizer: str = "latin",
 ) -> dict[str, list[float]]:
     """Variant -> F-measure in [0, 1] of each prediction against the best of its references."""
+    if tokenizer not in WORDS:
+        raise ValueError(f"metrics.rouge.tokenizer={tokenizer!r}: one of {', '.join(WORDS)}")
     if len(predictions) != len(references):
         raise ValueError(f"{len(predictions)} predictions for {len(references)} references")
     several = [[r] if isinstance(r, str) else list(r) for r in references]
     for row, them in enumerate(several):
         if not them:
             raise ValueError(f"row {row} has no reference")
-    if lost := tokenless([*predictions, *(r for them in several for r in them)]):
-        warnings.warn(f"ROUGE reads [a-z0-9] only: {lost} texts score 0 unread", stacklevel=2)
+    if lost := tokenless([*predictions, *(r for them in several for r in them)], tokenizer):
+        reads = "[a-z0-9]" if tokenizer == "latin" else "letters and digits"
+        warnings.warn(f"ROUGE reads {reads} only: {lost} texts score 0 unread", stacklevel=2)
     scores = [
-        [score(prediction, reference) for reference in them]
+        [score(prediction, reference, tokenizer) for reference in them]
         for prediction, them in zip(predictions, several, strict=True)
     ]
     return {v: [max(one[v] for one in row) for row in scores] for v in VARIANTS}
 
 
-def signature() -> str:
+def signature(tokenizer: str = "latin") -> str:
     """How the numbers were made, in the manner of sacreBLEU. Equal signatures are comparable."""
     return "|".join(
         [
@@ -50,7 +64,7 @@ def signature() -> str:
             "value:F1",
             "stem:porter",
             "split:newline,else-after-[.!?]",
-            "tok:[a-z0-9]+",
+            "tok:[a-z0-9]+" if tokenizer == "latin" else f"tok:{tokenizer}-nfkc",
             "refs:best-per-variant",
             "agg:mean",
             f"nltk:{version('nltk')}",
@@ -59,9 +73,9 @@ def signature() -> str:
     )
 
 
-def tokenless(texts: Sequence[str]) -> int:
-    """How many texts are not blank and yet hold nothing that ROUGE reads: Greek, emoji."""
-    return sum(bool(text.strip()) and not re.search("[a-z0-9]", text.lower()) for text in texts)
+def tokenless(texts: Sequence[str], tokenizer: str = "latin") -> int:
+    """How many texts are not blank and yet hold nothing that ROUGE reads: emoji, for `latin` Greek."""
+    return sum(bool(text.strip()) and not WORDS[tokenizer].search(text.lower()) for text in texts)
 
 
 def sentences(text: str) -> list[str]:
@@ -70,15 +84,15 @@ def sentences(text: str) -> list[str]:
     return text.split("\n") if "\n" in text else re.split(r"(?<=[.!?])\s+", text)
 
 
-def score(prediction: str, reference: str) -> dict[str, float]:
+def score(prediction: str, reference: str, tokenizer: str = "latin") -> dict[str, float]:
     """Variant -> F-measure of one pair."""
     # texts without their newlines score the same but for Lsum, which reads nothing else of them
     pair = ("\n".join(sentences(text)) for text in (reference, prediction))
-    return {variant: float(s.fmeasure) for variant, s in scorer().score(*pair).items()}
+    return {variant: float(s.fmeasure) for variant, s in scorer(tokenizer).score(*pair).items()}
 
 
 @cache
-def scorer() -> Any:
+def scorer(tokenizer: str = "latin") -> Any:
     """rouge_score's scorer on a tokenizer that remembers stems and texts: both repeat a lot."""
     from nltk.stem.porter import PorterStemmer
     from rouge_score.rouge_scorer import RougeScorer
@@ -90,7 +104,10 @@ def scorer() -> Any:
         @staticmethod
         @lru_cache(1 << 13)
         def tokenize(text: str) -> list[str]:
-            return tokenize(text, Remembering)
+            if tokenizer == "latin":
+                return tokenize(text, Remembering)
+            words = WORDS[tokenizer].findall(unicodedata.normalize("NFKC", text).casefold())
+            return [Remembering.stem(w) if len(w) > 3 else w for w in words]  # as rouge_score does
 
     return RougeScorer(VARIANTS, tokenizer=Remembering())
 

@@ -15,7 +15,10 @@ from .record import Base, Record
 # Of a config: what determines no number of a row, or does so by its seed or by its parents, which
 # `Base` compares.
 BOOKKEEPING = set("seed shared_seed overrides runs store stages other trackers".split())
-AS_EVER = {"model.layout": "padded"}  # settings that older records do not name, and what they were
+AS_EVER = {  # settings that older records do not name, and what they were
+    "model.layout": "padded",
+    "metrics.rouge.tokenizer": "latin",
+}
 
 
 @dataclass(frozen=True)

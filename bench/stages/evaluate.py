@@ -66,6 +66,8 @@ def inputs(cell: "Cell", who: str) -> dict[str, Any]:
         "bertscore": config["metrics"]["bertscore"],
         "seed": config["seed"],
     }
+    if (tokenizer := config["metrics"]["rouge"]["tokenizer"]) != "latin":
+        found["rouge"] = tokenizer
     if who in ("end", "peak"):
         found["policy"] = cell.key(optimize)
         if trained_on(cell) == "reward_model":
@@ -218,7 +220,7 @@ def scores(
         found["trained_reward"] = ensemble.rewards(cell, examples, answers)
     if all(x.references for x in examples):
         references = [list(x.references) for x in examples]
-        found |= rouge(texts, references)
+        found |= rouge(texts, references, cell.config["metrics"]["rouge"]["tokenizer"])
         found["bertscore"] = bertscore(texts, references, encoder(cell))["f1"]
     ours = found["gold" if cell.task.gold is not None else "held_out"]
     if who == "sft":
@@ -244,7 +246,7 @@ def signatures(cell: "Cell") -> dict[str, str]:
     judge = "gold" if cell.task.gold is not None else "held-out reward model"
     by = labels.by_default(cell)
     return {
-        "rouge": rouge.signature(),
+        "rouge": rouge.signature(cell.config["metrics"]["rouge"]["tokenizer"]),
         "bertscore": bertscore.signature(encoder(cell)),
         "kl": "exact KL(policy || SFT) over the vocabulary, summed over the response and its end, "
         "samples at T=1 without truncation, nats",
