@@ -18,12 +18,6 @@ class Roomy(DynamicLayer):
 
     rooms: tuple[Tensor, Tensor] | None = None
 
-    @classmethod
-    def of(cls, layer: DynamicLayer) -> "Roomy":
-        """One that goes on from a plain layer."""
-        layer.__class__ = cls
-        return layer
-
     def update(
         self, keys: Tensor, values: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
@@ -57,5 +51,5 @@ def with_room(cache: Any) -> Any:
     """The cache of a prompt, its plain layers with room; layers of another kind are as they were."""
     for layer in getattr(cache, "layers", ()):
         if type(layer) is DynamicLayer:
-            Roomy.of(layer)
+            layer.__class__ = Roomy  # goes on from what it holds
     return cache

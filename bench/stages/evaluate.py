@@ -79,6 +79,21 @@ def inputs(cell: "Cell", who: str) -> dict[str, Any]:
     return found
 
 
+def answering(cell: "Cell") -> dict[str, Any]:
+    """All that determines what the trained policy answers to the test prompts."""
+    config = cell.config
+    return {
+        "data": cell.data,
+        "lengths": cell.key(lengths),
+        "sft": cell.key(sft),
+        "policy": cell.key(optimize),
+        "decoding": decoding_key(cell),
+        "prompts": config["budget"]["prompts"],
+        "response_tokens": config["task"]["response_tokens"],
+        "seed": config["seed"],
+    }
+
+
 def this() -> Any:
     return sys.modules[__name__]
 

@@ -54,13 +54,11 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
 def best_of_curve(cell: "Cell") -> "tuple[DataFrame, Fit]":
     import pandas as pd
 
-    rows = candidates.test_examples(cell)
-    first = rows[0][0]
-    answers = candidates.load(cell.make(candidates))[: candidates.EACH * len(rows)]
-    repeated = [x for _, x in rows for _ in range(candidates.EACH)]
-    mine = [i for i, (split, _) in enumerate(rows) if split == first]
+    (first, _), *_ = rows = candidates.test_examples(cell)
+    repeated = [x for split, x in rows if split == first for _ in range(candidates.EACH)]
+    answers = candidates.load(cell.make(candidates))[: len(repeated)]
     worth, liked = (
-        np.asarray(rewards).reshape(-1, candidates.EACH)[mine]
+        np.asarray(rewards).reshape(-1, candidates.EACH)
         for rewards in (
             gold.rewards(cell.task, repeated, answers),
             reward_model.rewards(cell, labels.by_default(cell), "train", repeated, answers),

@@ -106,7 +106,7 @@ def metrics(table: Any) -> dict[str, dict[str, Any]]:
         ):
             share = wilson(int(rows[column].sum()), len(rows))
             found[name + suffix] = {
-                **{bound: getattr(share, bound) for bound in ("value", "low", "high", "n")},
+                **share.fields,
                 "estimator": "share of references with one token exchanged whose lowest "
                 f"{whose} is at that token, Wilson interval",
                 "unit": "share",

@@ -12,9 +12,8 @@ import numpy as np
 
 from ..metrics.diversity import copied, self_bleu
 from ..stats.bootstrap import mean_interval
-from . import evaluate, labels, lengths, optimize, sft, tokenizer
+from . import evaluate, labels, sft, tokenizer
 from .candidates import test_examples
-from .decoding import decoding_key
 
 if TYPE_CHECKING:
     from .cell import Cell
@@ -31,17 +30,7 @@ MEANING = {  # column -> (what it is, unit)
 
 
 def inputs(cell: "Cell") -> dict[str, Any]:
-    config = cell.config
-    found = {
-        "data": cell.data,
-        "lengths": cell.key(lengths),
-        "sft": cell.key(sft),
-        "policy": cell.key(optimize),
-        "decoding": decoding_key(cell),
-        "prompts": config["budget"]["prompts"],
-        "response_tokens": config["task"]["response_tokens"],
-        "seed": config["seed"],
-    }
+    found = evaluate.answering(cell)
     by = labels.by_default(cell)
     if not labels.has_labels(cell, by):
         found["pairs"] = cell.key(labels, by=by, part="test")

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..stats.bootstrap import mean_interval
-from . import evaluate, lengths, optimize, sft, tokenizer
+from . import evaluate, sft, tokenizer
 from .candidates import test_examples
-from .decoding import decoding_key
 
 if TYPE_CHECKING:
     from .cell import Cell
@@ -20,17 +19,7 @@ VERSION = 1
 
 
 def inputs(cell: "Cell") -> dict[str, Any]:
-    config = cell.config
-    return {
-        "data": cell.data,
-        "lengths": cell.key(lengths),
-        "sft": cell.key(sft),
-        "policy": cell.key(optimize),
-        "decoding": decoding_key(cell),
-        "prompts": config["budget"]["prompts"],
-        "response_tokens": config["task"]["response_tokens"],
-        "seed": config["seed"],
-    }
+    return evaluate.answering(cell)
 
 
 def beta_of(algo: Mapping[str, Any]) -> float:
