@@ -17,6 +17,7 @@ TOP = (
     "name",
     "stages",
     "trackers",
+    "device",
     "tuned",
 )  # words of run.yaml itself
 PLURALS = {"algo": "algos", "task": "tasks", "model": "models", "experiment": "experiments"}

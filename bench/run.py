@@ -406,7 +406,7 @@ def known(cell: Cell) -> dict[str, Any]:
         "model": {
             "name": cell.config["model"]["name"],
             "parameters": trained["parameters"],
-            "dtype": "float32",
+            "dtype": cell.config["model"].get("precision", "float32"),
             "tokenizer_hash": cell.key(tokenizer),
         },
         "parents": {

@@ -253,8 +253,8 @@ def test_plain_text_comes_beside_samples_in_turn():
     some = torch.tensor([2, 7])
     scored = batch.score(PPOMax().needs - {"critic"}, them, some, True).pretrain
     assert_close(scored.token_logps, reference_logps(them.policy, batch.pretrain[some], 8))
-    assert batch.cost(some) == sum(len(p) + len(r) for i in some for p, r in
-                                   (rows(batch.tokens)[i], texts[i]))  # fmt: skip
+    assert batch.cost(some, them) == sum(len(p) + len(r) for i in some for p, r in
+                                         (rows(batch.tokens)[i], texts[i]))  # fmt: skip
     assert (batch.responses_a_row, online(PPO())(0, them)[0].responses_a_row) == (2, 1)
 
 

@@ -202,12 +202,39 @@ def test_a_model_of_your_own_sets_the_context(tmp_path, made):
     assert max(len(row) for row in prompt_ids(words, [x.prompt for x in kept])) <= 36
 
 
-def test_rows_laid_out_as_ever_keep_their_artifacts(tmp_path):
-    given, left_out, other = (
-        cell(tmp_path, *words) for words in ([], ["~model.layout"], ["model.layout=packed"])
+@pytest.mark.parametrize(
+    ("name", "other"), [("layout", "packed"), ("precision", "bf16"), ("compile", "true")]
+)
+def test_models_that_compute_as_ever_keep_their_artifacts(tmp_path, name, other):
+    given, left_out, anew = (
+        cell(tmp_path, *words) for words in ([], [f"~model.{name}"], [f"model.{name}={other}"])
     )
-    assert "layout" not in sft.inputs(given)
-    assert given.key(sft) == left_out.key(sft) != other.key(sft)
+    assert name not in sft.inputs(given)
+    assert given.key(sft) == left_out.key(sft) != anew.key(sft)
+
+
+@pytest.mark.parametrize("words", [
+    ["model.gradient_checkpointing=true"], ["model.offload_reference=true"], ["device=cpu"],
+])  # fmt: skip
+def test_where_numbers_wait_is_in_no_key(tmp_path, words):
+    assert cell(tmp_path, *words).key(optimize) == cell(tmp_path).key(optimize)
+
+
+def test_what_is_learned_in_bf16_with_little_memory_is_nearly_the_same(tmp_path, made):
+    words = ["precision=bf16", "gradient_checkpointing=true", "offload_reference=true"]
+    small = cell(tmp_path, *(f"model.{word}" for word in words))
+    for stage, choice in (
+        (sft, {}),
+        (reward_model, {"by": "dataset", "part": "train"}),
+        (optimize, {}),
+    ):
+        ours, theirs = (
+            pd.read_parquet(x.make(stage, **choice) / "log.parquet") for x in (small, made)
+        )
+        assert ours["loss"].tolist() == pytest.approx(theirs["loss"].tolist(), rel=0.05, abs=0.05)
+        assert ours["grad_norm"].tolist() != theirs["grad_norm"].tolist()
+    assert load_policy(small.make(optimize) / "policy").dtype == torch.float32
+    small.make(evaluate, who="end")
 
 
 def test_packed_models_learn_what_padded_ones_do(tmp_path, made):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from .beams import likeliest
 from .build import load_policy
+from .computing import device_of
 from .proxy import ProxyTuned
 from .room import with_room
 from .tokens import as_read, heard, load_tokenizer, on_the_left, plain_ids, prompt_ids, texts_of
@@ -140,6 +141,7 @@ def steered(policy: nn.Module, words: Any, decoding: Decoding) -> nn.Module:
 
 
 @torch.no_grad()
+@torch.compiler.set_stance("force_eager")  # a cache that grows would be compiled at every token
 def sample(
     model: nn.Module,
     prompts: Sequence[Sequence[int]],
@@ -181,7 +183,7 @@ def sample(
 
 def _decode(model, prompts, decoding, noise, pad_id, eos_id, per_prompt):
     """One batch: the prompts read once, then a token a step; finished rows leave the batch."""
-    device = next(model.parameters()).device
+    device = device_of(model)
     ids, attention = (x.to(device) for x in on_the_left(prompts, pad_id))
     positions = (attention.cumsum(-1) - 1).clamp(min=0)
     read = {"attention_mask": attention, "position_ids": positions}

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from algos.core import Responses
 
+from .computing import device_of
 from .packing import laid_out
 from .tokens import Tokens
 
@@ -37,7 +38,7 @@ def before_head(model: nn.Module, tokens: Tokens) -> tuple[nn.Module, Tensor]:
 def head_is_plain(model: nn.Module) -> bool:
     """Whether logits are the head of the last hidden state and nothing else (no cap, no scale)."""
     if not hasattr(model, "_prefzoo_plain_head"):
-        ids = torch.arange(2, device=next(model.parameters()).device)[None]  # one may be padding
+        ids = torch.arange(2, device=device_of(model))[None]  # one may be padding
         head = model.get_output_embeddings()
         # Made loud: a cap at 30 does not show in the small logits of a fresh model.
         louder = head.register_forward_hook(lambda head, hidden, logits: 1000 * logits)

@@ -14,9 +14,13 @@ from .record import Base, Record
 
 # Of a config: what determines no number of a row, or does so by its seed or by its parents, which
 # `Base` compares.
-BOOKKEEPING = set("seed shared_seed overrides runs store stages other trackers".split())
+BOOKKEEPING = set("seed shared_seed overrides runs store stages other trackers device".split())
 AS_EVER = {  # settings that older records do not name, and what they were
     "model.layout": "padded",
+    "model.precision": "float32",
+    "model.compile": False,
+    "model.gradient_checkpointing": False,
+    "model.offload_reference": False,
     "metrics.rouge.tokenizer": "latin",
 }
 

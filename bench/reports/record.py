@@ -133,7 +133,7 @@ class Budget(Part):
     responses: Count | None = None
     pairs: Count | None = None
     prompts: Count | None = None
-    tokens: Count | None = None
+    tokens: Count | None = None  # that were read in training; packed models read a prompt once
     flops: float | None = None
 
 

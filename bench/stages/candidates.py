@@ -40,7 +40,7 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     examples = [x for _, x in test_examples(cell)]
     with cell.display.stage(f"candidates ({EACH} a prompt)", EACH * len(examples)) as bar:
         drawn = draw(
-            load_policy(cell.make(sft)),
+            load_policy(cell.make(sft)).to(cell.device),
             words,
             [x.prompt for x in examples],
             decoding_of(cell),

@@ -6,11 +6,17 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..store import Store, content_hash
 from ..tasks.example import Example, Task
 from ..training.progress import Display
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+
+    from ..models.computing import Computing
 
 
 @cache
@@ -39,6 +45,24 @@ class Cell:
     def data(self) -> dict[str, Any]:
         """What identifies the task's rows among the inputs of an artifact."""
         return {"task": self.task.name, "version": self.task.version, "hash": self.task.data_hash}
+
+    @property
+    def computing(self) -> "Computing":
+        """How its models compute while they learn."""
+        from ..models.computing import Computing
+
+        return Computing.of(self.config["model"])
+
+    def accelerator(self, **how: Any) -> "Accelerator":
+        """On its device; `how` goes to accelerate."""
+        from ..models.computing import accelerator
+
+        return accelerator(self.config.get("device", "auto"), **how)
+
+    @property
+    def device(self) -> "torch.device":
+        """Where its models compute."""
+        return self.accelerator().device
 
     def shared(self, amount: int) -> int:
         """So much of it the budget grants to the stages that all runs share; at least one."""

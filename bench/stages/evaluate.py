@@ -162,7 +162,7 @@ def sampled(cell: "Cell", who: str, examples: Sequence[Example], words: Any) -> 
     from ..models.sampling import draw
 
     return draw(
-        load_policy(policy_of(cell, who)),
+        load_policy(policy_of(cell, who)).to(cell.device),
         words,
         [x.prompt for x in examples],
         decoding_of(cell),
@@ -193,21 +193,22 @@ def divergence(
     from ..models.scoring import kl_along
     from ..models.tokens import Tokens, load_tokenizer
 
-    policy, reference = load_policy(policy_of(cell, who)), load_policy(cell.make(sft))
+    policy, reference = (
+        load_policy(x).to(cell.device) for x in (policy_of(cell, who), cell.make(sft))
+    )
     plain = Decoding(max_new_tokens=cell.config["task"]["response_tokens"])
     prompts = [x.prompt for x in examples]
     if decoding_of(cell) != plain:
         seed, reply = 2_000 + cell.config["seed"], cell.task.replies(examples)
         drawn = draw(policy, words, prompts, plain, seed, reply=reply)
     plain_words = load_tokenizer(cell.make(tokenizer))  # those of the SFT model
-    ours, theirs = (Tokens.behind(x, prompts, drawn.ids) for x in (words, plain_words))
+    ours, theirs = (
+        Tokens.behind(x, prompts, drawn.ids).to(cell.device) for x in (words, plain_words)
+    )
     exact, k1 = kl_along(policy, reference, ours, theirs, cell.config["model"]["micro_batch"])
     total = exact.sum(-1)
-    return {
-        "kl": total.numpy(),
-        "kl_per_token": (total / ours.mask.sum(-1)).numpy(),
-        "k1": k1.sum(-1).numpy(),
-    }
+    found = {"kl": total, "kl_per_token": total / ours.mask.sum(-1), "k1": k1.sum(-1)}
+    return {name: x.cpu().numpy() for name, x in found.items()}
 
 
 def scores(

@@ -65,20 +65,25 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     key = folder.parent.name  # of what is being made
     run_name = f"{cell.config['name']}-{key.rpartition('-')[2]}"
     place = Path(cell.config["runs"]) / "trackers" / run_name
-    accelerator = accelerated(cell.config.get("trackers", ()), place)
+    accelerator = accelerated(
+        cell.config.get("trackers", ()), place, cell.config.get("device", "auto")
+    )
     device = accelerator.device
     policy = first_policy(cell, words)
     if control := spec["feed"].get("control"):
         words = controlled(policy, cell.make(tokenizer), seed=spec["seed"], **control)
-    policy = accelerator.prepare_model(policy)
+    computing = cell.computing
+    policy = computing.learning(accelerator.prepare_model(policy))
     base = models.load_policy(cell.make(sft)).to(device).requires_grad_(False)
     feed = feeds.FEEDS[spec["feed"]["name"]](cell, algo, words, device)
     reference, following = referred_to(cell.config["reference"], first_reference(cell, base), feed)
     critic = None
     if "critic" in algo.needs:
-        critic = accelerator.prepare_model(first_critic(cell, base))
+        critic = computing.learning(accelerator.prepare_model(first_critic(cell, base)))
+    for still in {base} if following else {base, reference} - {None}:
+        computing.reading(still)
     name = cell.config["name"]
-    taking_part = Models(policy=policy, reference=reference, critic=critic)
+    taking_part = Models(policy=policy, reference=reference, critic=critic, computing=computing)
     training = partial(
         train,
         algo,
@@ -268,6 +273,7 @@ def first_critic(cell: "Cell", base: Any) -> Any:
 def validation(cell: "Cell", words: Any, base: Any) -> Callable[["Models"], Mapping[str, float]]:
     """The policy on validation prompts, the same noise every time: gold (or, without gold, the
     held-out reward model), exact KL to the SFT model in nats a response, length, end rate."""
+    from ..models.computing import device_of
     from ..models.sampling import Decoding, draw
     from ..models.scoring import kl_along
     from ..models.tokens import Tokens, load_tokenizer
@@ -278,7 +284,7 @@ def validation(cell: "Cell", words: Any, base: Any) -> Callable[["Models"], Mapp
     plain = load_tokenizer(cell.make(tokenizer))  # that of the SFT model
     decoding = Decoding(max_new_tokens=config["task"]["response_tokens"])
     reply = cell.task.replies(examples)
-    device = next(base.parameters()).device
+    device = device_of(base)
     judge = None
     if cell.task.gold is None:
         folder = cell.make(reward_model, by=labels.by_default(cell), part="held_out")

@@ -27,21 +27,21 @@ def inputs(cell: "Cell", by: str, part: str) -> dict[str, Any]:
 
 def build(cell: "Cell", folder: Path, checkpoints: Path, by: str, part: str) -> dict[str, Any]:
     """chosen, rejected: Float[sum of lengths], responses one after the other."""
-    from accelerate import Accelerator
     from safetensors.torch import save_file
 
     from ..models.build import load_policy
     from ..models.tokens import load_tokenizer
 
     words = load_tokenizer(cell.make(tokenizer))
-    reference = load_policy(cell.make(sft)).to(Accelerator().device)
+    reference = load_policy(cell.make(sft)).to(cell.device)
     pairs = labels.pair_rows(cell, words, by, part)
     with cell.display.stage(f"reference scores ({by}, {part})", 2 * len(pairs)) as bar:
         micro = cell.config["model"]["micro_batch"]
-        flat = {
-            side: logps(reference, getattr(pairs, side), words.pad_token_id, micro, bar)
-            for side in ("chosen", "rejected")
-        }
+        with cell.computing.autocast(cell.device):
+            flat = {
+                side: logps(reference, getattr(pairs, side), words.pad_token_id, micro, bar)
+                for side in ("chosen", "rejected")
+            }
     save_file(flat, folder / FILE)
     return {"tokens": int(sum(map(len, flat.values())))}
 

@@ -88,7 +88,6 @@ def build(
     share: float = 1.0,
 ) -> dict[str, Any]:
     import pandas as pd
-    from accelerate import Accelerator
     from hydra.utils import instantiate
 
     from ..models import build as models
@@ -102,9 +101,9 @@ def build(
     algo, settings = instantiate(spec["algo"]), dict(spec["optimization"])
     reads, size, epochs, _ = (settings.pop(k) for k in ("reads", "pairs", "epochs", "algo"))
     words = load_tokenizer(cell.make(tokenizer))
-    accelerator = Accelerator()
+    accelerator = cell.accelerator()
     policy = models.load_policy(cell.make(sft)).to(accelerator.device)
-    trunk = accelerator.prepare_model(models.with_value_head(policy))
+    trunk = cell.computing.learning(accelerator.prepare_model(models.with_value_head(policy)))
     reward = RewardModel(trunk, reads)
     data = labels.rows(cell, words, by, part)
     if member is not None:
@@ -123,7 +122,7 @@ def build(
         run = train(
             algo,
             feed,
-            Models(policy=language, reward=reward),
+            Models(policy=language, reward=reward, computing=cell.computing),
             Optimization(**settings),
             updates=updates,
             seed=spec["seed"],
@@ -223,6 +222,7 @@ def rewards(
 
     words = load_tokenizer(cell.make(tokenizer))
     model = RewardModel.load(cell.make(sys.modules[__name__], by=by, part=part, **member))
+    model.model.to(cell.device)
     prompts = prompt_ids(words, [x.prompt for x in examples])
     rows = [(p, list(a.ids)) for p, a in zip(prompts, answers, strict=True)]
-    return model(Tokens.collate(rows, words.pad_token_id)).tolist()
+    return model(Tokens.collate(rows, words.pad_token_id).to(cell.device)).tolist()

@@ -60,7 +60,7 @@ def drawn(cell: "Cell", path: Path, folder: Path, part: str, name: str) -> dict[
     from ..models.tokens import load_tokenizer, texts_of
 
     words = load_tokenizer(cell.make(tokenizer))
-    policy = load_policy(path)
+    policy = load_policy(path).to(cell.device)
     examples = part_of(cell, part)
     decoding = Decoding(max_new_tokens=cell.config["task"]["response_tokens"])
     seed = [cell.config["shared_seed"], 11, sorted(SHARES).index(part)]

@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from .cell import Cell
 
 VERSION = 2
+# How the model reads rows and computes, where nothing is said of it: other ways make other last digits.
+USUAL = {"layout": "padded", "precision": "float32", "compile": False}
 
 
 def inputs(cell: "Cell") -> dict[str, Any]:
     model = cell.config["model"]
     start = {"path": model["path"]} if model["path"] else {"architecture": model["architecture"]}
-    if (layout := model.get("layout", "padded")) != "padded":
-        start["layout"] = layout
+    start |= {k: model[k] for k, usual in USUAL.items() if model.get(k, usual) != usual}
     return {
         "data": cell.data,
         **start,
@@ -78,23 +79,21 @@ def imitating(
     name: str,
 ) -> tuple[Any, list[dict[str, float]]]:
     """The policy after so many updates on (prompt, response), a token mean (algos.SFT), and their log."""
-    from accelerate import Accelerator
-
     from algos import SFT
 
     from ..training.batches import Models
     from ..training.feeds import Shuffled, demonstrations
     from ..training.loop import Optimization, train
 
-    seed, accelerator = cell.config["shared_seed"], Accelerator()
-    policy = accelerator.prepare_model(policy)
+    seed, accelerator = cell.config["shared_seed"], cell.accelerator()
+    policy = cell.computing.learning(accelerator.prepare_model(policy))
     collate = demonstrations(words, rows, accelerator.device)
     how = {k: v for k, v in settings.items() if k not in ("updates", "responses")}
     with cell.display.stage(name, updates) as bar:
         run = train(
             SFT(),
             Shuffled(collate, len(rows), settings["responses"], seed),
-            Models(policy=policy),
+            Models(policy=policy, computing=cell.computing),
             Optimization(**how),
             updates=updates,
             seed=seed,

@@ -64,7 +64,6 @@ def taught(
     name: str,
 ) -> "tuple[nn.Module, Trained]":
     """A copy of the SFT model that has learned from these pairs, and how."""
-    from accelerate import Accelerator
     from hydra.utils import instantiate
 
     from ..models.build import load_policy
@@ -72,13 +71,13 @@ def taught(
     from ..training.feeds import compared
     from ..training.loop import Optimization, train
 
-    algo, accelerator = instantiate(spec["algo"]), Accelerator()
-    policy = accelerator.prepare_model(load_policy(cell.make(sft)))
+    algo, accelerator = instantiate(spec["algo"]), cell.accelerator()
+    policy = cell.computing.learning(accelerator.prepare_model(load_policy(cell.make(sft))))
     with cell.display.stage(name, spec["updates"]) as bar:
         run = train(
             algo,
             compared(algo, pairs, spec["responses"], spec["seed"], pad_id, accelerator.device),
-            Models(policy=policy),
+            Models(policy=policy, computing=cell.computing),
             Optimization(**spec["optimization"]),
             updates=spec["updates"],
             seed=spec["seed"],

@@ -23,6 +23,8 @@ from algos.core import (
     Rollouts,
 )
 
+from ..models.computing import Computing, device_of
+from ..models.packing import by_prompt, is_packed
 from ..models.rewards import RewardModel
 from ..models.scoring import REFERENCE, score, state_values
 from ..models.tokens import Tokens
@@ -38,12 +40,18 @@ class Models:
     reference: nn.Module | None = None
     critic: nn.Module | None = None
     reward: RewardModel | None = None
+    computing: Computing = Computing()
 
     @property
     def trained(self) -> dict[str, nn.Module]:
         found = {"policy": self.policy, "critic": self.critic}
         found["reward"] = self.reward.model if self.reward else None
         return {name: model for name, model in found.items() if model is not None}
+
+    def autocast(self) -> torch.autocast:
+        """Where they are called."""
+        first, *_ = self.trained.values()
+        return self.computing.autocast(device_of(first))
 
 
 def respond(
@@ -61,6 +69,15 @@ def respond(
     zeros = torch.zeros(len(tokens), device=tokens.ids.device)
     values = models.reward.raw(tokens) if forward else zeros
     return score(tokens, needs, None, **given, score=values)
+
+
+def computed(tokens: Tokens, models: Models) -> int:
+    """How many tokens there are; packed models read a prompt once for all of its responses."""
+    first, *_ = models.trained.values()
+    prompts = tokens.start
+    if is_packed(first):
+        prompts = prompts[[members[0] for members in by_prompt(tokens)]]
+    return int(prompts.sum() + tokens.length.sum())
 
 
 @dataclass(frozen=True)
@@ -88,10 +105,9 @@ class Batch:
     def read(self, rows: Tensor) -> Tokens:
         return self.tokens[self.items(rows)]
 
-    def cost(self, rows: Tensor) -> int:
-        """How many tokens models read of these rows, once each."""
-        read = self.read(rows)
-        return int((read.start + read.length).sum())
+    def cost(self, rows: Tensor, models: Models) -> int:
+        """How many tokens models compute when they read these rows together, once each."""
+        return computed(self.read(rows), models)
 
     def known(self, given: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
         """What is known of the responses of these rows."""
@@ -208,10 +224,9 @@ class RolloutBatch(Batch):
     def responses_a_row(self) -> int:
         return 1 if self.pretrain is None else 2
 
-    def cost(self, rows: Tensor) -> int:
-        text = self.pretrain
-        more = 0 if text is None else int((text.start + text.length)[rows].sum())
-        return super().cost(rows) + more
+    def cost(self, rows: Tensor, models: Models) -> int:
+        more = 0 if self.pretrain is None else computed(self.pretrain[rows], models)
+        return super().cost(rows, models) + more
 
     def score(self, needs: frozenset[str], models: Models, rows: Tensor, forward: bool) -> Rollouts:
         """Without `forward` the policy is still the one that sampled, so that nothing is missing."""

@@ -164,15 +164,17 @@ def train(
     before = run.log[-1]["seconds"] if run.log else 0.0
     current, credit = None, None
     for update in range(start, updates):
-        turn = feed(update, models)
+        with models.autocast():
+            turn = feed(update, models)
         if turn.batch is not current:
             current = turn.batch
             some = max(1, micro // current.responses_a_row)
             generator = torch.Generator().manual_seed(seed * 1_000_003 + update)
             credit, state = assign(algo, current, models, state, generator, some)
+        trained = all_rows(current) if turn.rows is None else turn.rows
         numbers = step(
             algo, current, models, optimizer, accelerator,
-            credit=credit, rows=turn.rows, micro=some, only=only, max_norm=optimization.max_norm,
+            credit=credit, rows=trained, micro=some, only=only, max_norm=optimization.max_norm,
         )  # fmt: skip
         if not all(map(math.isfinite, (numbers["loss"], numbers["grad_norm"]))):
             raise TrainingError(
@@ -183,7 +185,7 @@ def train(
         row = {
             "step": update + 1,
             "lr": schedule.get_last_lr()[0],
-            "tokens": current.cost(all_rows(current) if turn.rows is None else turn.rows),
+            "tokens": sum(current.cost(rows, models) for rows in trained.split(some)),
             **numbers,
         }
         schedule.step()

@@ -27,11 +27,12 @@ def assign(
     if not isinstance(algo, Credits):
         return None, state
     needs, cuts = algo.needs | algo.credit_needs, all_rows(batch).split(micro)
-    if algo.credit_is_aside:
-        parts = [batch.aside(needs, models, rows) for rows in cuts]
-    else:
-        forward = not hasattr(batch, "token_old_logps")
-        parts = [batch.score(needs, models, rows, forward) for rows in cuts]
+    with models.autocast():
+        if algo.credit_is_aside:
+            parts = [batch.aside(needs, models, rows) for rows in cuts]
+        else:
+            forward = not hasattr(batch, "token_old_logps")
+            parts = [batch.score(needs, models, rows, forward) for rows in cuts]
     return algo.credit(gathered(parts), state, generator)
 
 
@@ -57,7 +58,9 @@ def step(
 
     def scored(some: Tensor, forward: bool) -> Any:
         part = part_of(credit, batch.credited(some))
-        return batch.score(algo.needs, models, some, forward).replace(credit=part)
+        with models.autocast():
+            scored = batch.score(algo.needs, models, some, forward)
+        return scored.replace(credit=part)
 
     weights: dict[str, Tensor] = {}
     with torch.no_grad():

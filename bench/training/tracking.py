@@ -9,8 +9,10 @@ from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import ProjectConfiguration
 
+from ..models.computing import accelerator
 
-def accelerated(trackers: Sequence[str], folder: Path) -> Accelerator:
+
+def accelerated(trackers: Sequence[str], folder: Path, device: str = "auto") -> Accelerator:
     """With trackers that write below `folder` once they are started; LookupError for one that is not
     installed."""
     there = sorted(map(str, get_available_trackers()))
@@ -21,7 +23,7 @@ def accelerated(trackers: Sequence[str], folder: Path) -> Accelerator:
                 "pip install 'prefzoo[trackers]' brings tensorboard and wandb"
             )
     place = ProjectConfiguration(logging_dir=str(folder))
-    return Accelerator(log_with=[*trackers] or None, project_config=place)
+    return accelerator(device, log_with=[*trackers] or None, project_config=place)
 
 
 @contextmanager

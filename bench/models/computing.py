@@ -1,0 +1,128 @@
+"""How models compute: how precisely, compiled or not, and what they keep in the accelerator's memory.
+
+Weights are float32 whatever the precision. What `model.` of a configuration says of this holds where
+policies, critics and reward models learn, draw what they learn from, and are compared with a
+reference; they are evaluated in float32 and as they are.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
+
+import torch
+from accelerate import Accelerator, cpu_offload
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from .packing import is_packed
+
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("float32", "bf16")
+COMPILERS = ("c++", "g++", "clang++")
+
+
+class ComputingError(ValueError):
+    """A way of computing that cannot be, told in one line."""
+
+
+@dataclass(frozen=True)
+class Computing:
+    """`bf16`: products of matrices in bfloat16, sums and softmax in float32 (torch.autocast). A model
+    with gradient checkpointing keeps what its layers read, and computes the rest again in the backward
+    pass. An offloaded reference waits in the host's memory, and each layer comes when it is its turn."""
+
+    precision: str = "float32"
+    compile: bool = False
+    gradient_checkpointing: bool = False
+    offload_reference: bool = False
+
+    def __post_init__(self):
+        if self.precision not in PRECISIONS:
+            raise ComputingError(
+                f"model.precision is {self.precision!r}: one of {', '.join(PRECISIONS)} (fp16 would "
+                "need its losses scaled)"
+            )
+        if self.compile and not any(map(shutil.which, (os.environ.get("CXX", ""), *COMPILERS))):
+            raise ComputingError(
+                "model.compile=true needs a C++ compiler, and none of "
+                f"{', '.join(COMPILERS)} is on PATH: install one, name it in CXX, or leave it false"
+            )
+
+    @classmethod
+    def of(cls, model: Mapping[str, Any]) -> "Computing":
+        """As the `model` of a configuration says, which may say nothing of it."""
+        return cls(**{f.name: model[f.name] for f in fields(cls) if f.name in model})
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """Where models are called. Nothing is cached, or what was cast without gradient would be read
+        where there is one."""
+        lower = self.precision != "float32"
+        return torch.autocast(device.type, torch.bfloat16, enabled=lower, cache_enabled=False)
+
+    def learning(self, model: nn.Module) -> nn.Module:
+        """The same model, ready to be trained."""
+        if self.gradient_checkpointing:
+            model = checkpointed(model)
+        return compiled(model) if self.compile else model
+
+    def reading(self, model: nn.Module) -> nn.Module:
+        """The same model, ready to be a reference that stays as it is."""
+        if self.offload_reference:
+            return offloaded(model)
+        return compiled(model) if self.compile else model
+
+
+def accelerator(device: str = "auto", **how: Any) -> Accelerator:
+    """On the accelerator that there is, else the CPU (`auto`), or on what is named."""
+    if device not in DEVICES:
+        raise ComputingError(f"device is {device!r}: one of {', '.join(DEVICES)}")
+    found = Accelerator(cpu=device == "cpu", **how)
+    if device not in ("auto", found.device.type):
+        raise ComputingError(
+            f"device={device}, and here is none that torch {torch.__version__} can use: set device=auto"
+        )
+    return found
+
+
+def checkpointed(model: nn.Module) -> nn.Module:
+    """The same model, whose layers keep for the backward pass what they read, and nothing else.
+
+    transformers does this to models in training mode, in which dropout is drawn: ours never are.
+    """
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    layers = [x for x in model.modules() if isinstance(x, GradientCheckpointingLayer)]
+    if not layers:
+        raise ComputingError(
+            f"{type(model).__name__} has no layers that could be computed again: set "
+            "model.gradient_checkpointing=false"
+        )
+    for layer in layers:
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
+    return model
+
+
+def compiled(model: nn.Module) -> nn.Module:
+    """The same model, whose body is compiled when it is first called; copies of it are not."""
+    if is_packed(model):
+        raise ComputingError(
+            "model.compile=true, and no two batches of model.layout=packed are laid out alike, so that "
+            "each would be compiled anew: leave out one of them"
+        )
+    model.base_model.compile(dynamic=True)
+    return model
+
+
+def offloaded(model: nn.Module) -> nn.Module:
+    """The same model, which computes where it is, and waits in the host's memory."""
+    return cpu_offload(model, device_of(model))
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model computes: where its weights are, or are brought to layer by layer."""
+    hooks = (getattr(x, "_hf_hook", None) for x in model.modules())
+    brought = (getattr(hook, "execution_device", None) for hook in hooks)
+    return next(filter(None, brought), next(model.parameters()).device)
