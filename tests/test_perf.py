@@ -2,6 +2,8 @@
 
 import json
 import sys
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +13,8 @@ from bench.models.packing import is_packed
 from bench.names import Unknown
 from bench.perf import __main__ as one
 from bench.perf import clock, ours, report, rollouts, training, workload
-from bench.perf.training import WORKLOADS, NotMeasured
+from bench.perf.training import CONTESTS, SCALING, NotMeasured
+from bench.perf.workload import Workload
 from tests import tiny
 
 NUMBERS = "ours_ms peer_ms ratio ours_gb peer_gb memory_ratio peak_share".split()
@@ -40,7 +43,7 @@ def test_rounds_are_taken_by_turns_and_the_first_is_not_counted(monkeypatch):
 def test_both_decode_as_many_tokens_to_the_same_prompts(monkeypatch):
     monkeypatch.setattr(rollouts, "PROMPTS", 2)
     monkeypatch.setattr(rollouts, "NEW_TOKENS", 3)
-    policy = workload.model()
+    policy = workload.model(rollouts.WORKLOAD)
     steps = []
     forward = policy.forward
     monkeypatch.setattr(
@@ -48,7 +51,7 @@ def test_both_decode_as_many_tokens_to_the_same_prompts(monkeypatch):
         "forward",
         lambda **read: (steps.append(tuple(read["input_ids"].shape)), forward(**read))[1],
     )
-    monkeypatch.setattr(rollouts, "model", lambda: policy)
+    monkeypatch.setattr(rollouts, "model", lambda of: policy)
     seen = {}
 
     def once(name, ours, peer, rounds):
@@ -68,7 +71,7 @@ def measured(**ms: list[float]):
     """A stopwatch that says, of each side, one time after the other, and what was asked of it."""
     asked, left = [], {side: iter(some) for side, some in ms.items()}
 
-    def measure(who: str, what: str) -> dict[str, float]:
+    def measure(who: str, what: Workload) -> dict[str, float]:
         asked.append((who, what))
         found = {"ms": next(left[who]), "gb": 1.0, "above_gb": 0.5}
         return found | ({"gflop": 6.0, "gflops": 20.0} if who == "ours" else {"gb": 4.0})
@@ -78,7 +81,7 @@ def measured(**ms: list[float]):
 
 def test_a_ratio_is_the_median_of_the_rounds_which_take_turns():
     measure, asked = measured(ours=[1000, 500, 2000], peer=[3000, 2000, 4000])
-    (row,) = training.rows(["dpo"], 3, measure)
+    (row,) = training.rows({"dpo": CONTESTS["dpo"]}, 3, measure)
     sides = [who for who, _ in asked]
     assert sides == ["peer", "ours", "ours", "peer", "peer", "ours"]
     assert (row.ours_ms, row.peer_ms) == (1000, 3000)
@@ -89,9 +92,27 @@ def test_a_ratio_is_the_median_of_the_rounds_which_take_turns():
 
 def test_what_two_workloads_share_is_measured_once():
     measure, asked = measured(ours=[1, 1, 2, 2], peer=[3, 3, 5, 5])
-    rows = list(training.rows(["dpo", "dpo-precomputed", "dpo-swept"], 2, measure))
+    names = ["dpo", "dpo-precomputed", "dpo-swept"]
+    rows = list(training.rows({x: CONTESTS[x] for x in names}, 2, measure))
     assert len(asked) == 8
     assert [row.ratio for row in rows] == [3, 2.5, 1.5]
+
+
+def test_a_workload_may_stand_against_another_of_ours():
+    left = iter([{"ms": 3.0, "gb": 2.0, "above_gb": 1, "gflop": 1, "gflops": 1}] * 2)
+    (row,) = training.rows({"x": CONTESTS["tdpo2"]}, 1, lambda who, what: next(left))
+    assert CONTESTS["tdpo2"].against == "ours"
+    assert (row.ratio, row.memory_ratio) == (1, 1)
+
+
+def test_a_scaling_changes_one_size():
+    for name, contest in SCALING.items():
+        size, _, number = name.partition("=")
+        assert contest.ours == contest.peer
+        base = training.GRPO if size == "per_prompt" else training.STORED
+        value = (int(number),) * 2 if size == "prompt" else int(number)
+        assert contest.ours == replace(base, **{size: value})
+    assert len(report.contests(["scaling", "dpo"])) == len(SCALING) + 1
 
 
 def test_the_table_is_also_a_file(monkeypatch, tmp_path, capsys):
@@ -110,7 +131,7 @@ def test_the_table_is_also_a_file(monkeypatch, tmp_path, capsys):
 
 def test_workloads_are_named():
     assert report.chosen(["dpo", "kto"]) == (["dpo", "kto"], None)
-    assert report.chosen([])[0] == [*WORKLOADS, "rollouts"]
+    assert report.chosen([])[0] == [*CONTESTS, "rollouts"]
     with pytest.raises(Unknown, match="'dop' is no workload: did you mean dpo"):
         report.chosen(["dop"])
     with pytest.raises(Unknown, match="usage"):
@@ -119,35 +140,44 @@ def test_workloads_are_named():
 
 def test_a_measurement_is_a_process_of_its_own_and_its_error_a_line(monkeypatch):
     monkeypatch.setattr(sys, "executable", "echo")
-    with pytest.raises(json.JSONDecodeError):  # -m bench.perf ours dpo 3
-        training.alone(3)("ours", "dpo")
+    with pytest.raises(json.JSONDecodeError):  # -m bench.perf ours ... 3
+        training.alone(3)("ours", Workload("dpo"))
     monkeypatch.setattr(sys, "executable", "cat")
     with pytest.raises(NotMeasured, match="peer sft: "):
-        training.alone(3)("peer", "sft")
+        training.alone(3)("peer", Workload("sft"))
 
 
-@pytest.fixture
-def small(monkeypatch):
-    """Two pairs an update, of a few words."""
-    for module in (workload, ours):
-        monkeypatch.setattr(module, "PAIRS", 2)
-    monkeypatch.setattr(ours, "RESPONSES", 4)
-    monkeypatch.setattr(workload, "PROMPT", (4, 6))
-    monkeypatch.setattr(workload, "RESPONSE", (2, 3))
+def small(loss: str, **more: Any) -> Workload:
+    """Four responses an update, of a few words."""
+    sizes = {"pairs": 2, "prompt": (4, 6), "response": (2, 3), "vocabulary": 64, "width": 64}
+    return Workload(loss, **sizes, layers=1, **more)
 
 
-@pytest.mark.parametrize("name", ours.LOSSES)
-def test_ours_trains_packed_models_by_the_products_own_loop(small, monkeypatch, name):
-    run = ours.prepared(name, 2)
+SMALL = {name: small(name) for name in ours.LOSSES} | {"stored": small("dpo", precomputed=True)}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_ours_trains_packed_models_by_the_products_own_loop(name):
+    run = ours.prepared(SMALL[name], 2)
     trained, before = run.models.trained, {}
     for who, model in trained.items():
         assert is_packed(model)
         before[who] = torch.nn.utils.parameters_to_vector(model.parameters()).detach().clone()
-    assert (run.models.reference is not None) == (name in ("dpo", "kto"))
+    assert (run.models.reference is None) == (name in ("sft", "rm", "stored"))
     run()
     for who, model in trained.items():
         after = torch.nn.utils.parameters_to_vector(model.parameters())
         assert (after != before[who]).any()
+
+
+@pytest.mark.parametrize("name", ["dpo", "grpo"])
+def test_an_update_is_of_as_many_responses_as_the_workload_says(name):
+    run = ours.prepared(small(name), 2)
+    turn = run.feed(0, run.models)
+    assert len(turn.batch.tokens) == SMALL[name].responses
+    if name == "grpo":
+        assert turn.batch.prompt.bincount().tolist() == [SMALL[name].per_prompt] * 2
+        assert int(turn.batch.tokens.length.max()) <= 3
 
 
 def test_what_is_necessary_counts_a_prompt_once():
@@ -161,22 +191,32 @@ def test_what_is_necessary_counts_a_prompt_once():
     assert ours.forward(model, tokens, head=False) == linear + attention
 
 
-def test_a_measurement_says_time_memory_and_peak(small, monkeypatch):
-    monkeypatch.setattr(one, "matmul_gflops", lambda: 7.0)
-    found = one.main("ours", "rm", 1)
+def test_what_samples_cost_is_counted_once_more():
+    """Who drew them, the reference, and three times who learns."""
+    run = ours.prepared(small("grpo"), 1)
+    batch = run.feed(0, run.models).batch
+    once = ours.forward(run.models.policy, batch.tokens, head=True)
+    assert ours.necessary(batch, run.models) == 5 * once
+
+
+def test_a_measurement_says_time_memory_and_peak(monkeypatch):
+    monkeypatch.setattr(one, "matmul_gflops", lambda bf16: 7.0)
+    found = one.main("ours", small("rm"), 1)
     assert found.keys() == {"ms", "gb", "above_gb", "gflop", "gflops"}
     assert 0 <= found["above_gb"] < found["gb"]
     assert found["gflops"] == 7
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ours.LOSSES)
-def test_the_peer_trains_on_as_many_rows(small, monkeypatch, name):
+@pytest.mark.parametrize("name", [name for name in SMALL if name != "tdpo2"])
+def test_the_peer_trains_on_as_many_rows(name):
     from bench.perf import peer
 
-    monkeypatch.setattr(peer, "PAIRS", 2)
-    monkeypatch.setattr(peer, "RESPONSES", 4)
-    run = peer.prepared(name, 3)
+    of = SMALL[name]
+    run = peer.prepared(of, 3)
     run()
     items = run.trainer.args.per_device_train_batch_size * run.trainer.state.global_step
-    assert items == len(run.trainer.train_dataset) == 3 * (4 if name in ("sft", "kto") else 2)
+    responses = 1 if name in ("sft", "kto", "rloo", "grpo") else 2
+    assert items * responses == 3 * of.responses
+    if not of.samples:
+        assert items == len(run.trainer.train_dataset)

@@ -13,13 +13,14 @@ from ..models.sampling import Decoding, sample, uniforms
 from ..models.scoring import reference_logps
 from ..models.tokens import Tokens, on_the_left
 from .clock import Row, compared
-from .workload import EOS, PAD, model, prompts
+from .workload import EOS, PAD, Workload, model, prompts
 
 PROMPTS, NEW_TOKENS = 32, 48
+WORKLOAD = Workload("rollouts", prompt=(40, 80))
 
 
 def rows(rounds: int) -> list[Row]:
-    policy, asked = model(), prompts(PROMPTS)
+    policy, asked = model(WORKLOAD), prompts(WORKLOAD, PROMPTS)
 
     def ours() -> Tokens:
         drawn = sample(

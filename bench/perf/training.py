@@ -2,23 +2,64 @@
 
 Both compute the reference in the run (`dpo`, `kto`), or have what it says from before
 (`dpo-precomputed`); `dpo-swept` is ours with what an earlier cell of a sweep has stored against TRL as
-people run it. What stands before an update (imports, models, tokenized rows) is not counted.
+people run it. `-long` has prompts of four times the length, `-bf16` is under autocast, and `tdpo2` (the
+whole vocabulary's KL) stands against our own DPO. What stands before an update (imports, models,
+tokenized rows) is not counted.
 """
 
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 
-WORKLOADS = {  # name -> what ours runs, what the peer runs
-    **{x: (x, x) for x in ("sft", "rm", "dpo", "dpo-precomputed", "kto")},
-    "dpo-swept": ("dpo-precomputed", "dpo"),
+from .workload import Workload
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Two that run by turns."""
+
+    ours: Workload
+    peer: Workload
+    against: str = "peer"  # whose the other one is: the peer's, or ours
+
+
+def both(of: Workload) -> Contest:
+    return Contest(of, of)
+
+
+DPO, ROLLOUTS = (
+    Workload("dpo"),
+    {"pairs": 16, "prompt": (40, 80), "response": (48, 48), "per_prompt": 4},
+)
+STORED, GRPO = replace(DPO, precomputed=True), Workload("grpo", **ROLLOUTS)
+LONG = {"prompt": (600, 1600), "pairs": 4}
+CONTESTS = {
+    "sft": both(Workload("sft")),
+    "rm": both(Workload("rm")),
+    "dpo": both(DPO),
+    "dpo-precomputed": both(STORED),
+    "kto": both(Workload("kto")),
+    "rloo": both(replace(GRPO, loss="rloo")),
+    "grpo": both(GRPO),
+    "dpo-swept": Contest(STORED, DPO),
+    "dpo-long": both(replace(DPO, **LONG)),
+    "dpo-bf16": both(replace(DPO, bf16=True)),
+    "dpo-precomputed-bf16": both(replace(STORED, bf16=True)),
+    "tdpo2": Contest(Workload("tdpo2"), DPO, against="ours"),
 }
-Measure = Callable[[str, str], dict[str, float]]  # (ours or peer, what it runs)
+SCALING = {  # one size changes, the others stay
+    **{f"pairs={n}": both(replace(STORED, pairs=n)) for n in (4, 8, 16)},
+    **{f"prompt={n}": both(replace(STORED, prompt=(n, n))) for n in (64, 256, 1024)},
+    **{f"per_prompt={n}": both(replace(GRPO, per_prompt=n)) for n in (2, 4, 8)},
+    **{f"vocabulary={n}": both(replace(STORED, vocabulary=n)) for n in (1024, 4096, 16384)},
+    **{f"width={n}": both(replace(STORED, width=n)) for n in (128, 256, 512)},
+}
+Measure = Callable[[str, Workload], dict[str, float]]  # (ours or peer, what it runs)
 
 
 class NotMeasured(RuntimeError):
@@ -43,17 +84,17 @@ class Row:
     peak_share: float  # of the fastest product of matrices in that process, counting necessary work
 
 
-def rows(names: Sequence[str], rounds: int, measure: Measure) -> Iterator[Row]:
-    """Each workload as soon as its rounds are over. Ours and the peer take turns in who is first; what
-    two workloads share is measured once."""
-    found: dict[tuple[str, str, int], dict[str, float]] = {}
-    for name in names:
-        both = dict(zip(("ours", "peer"), WORKLOADS[name], strict=True))
+def rows(contests: Mapping[str, Contest], rounds: int, measure: Measure) -> Iterator[Row]:
+    """Each as soon as its rounds are over. Ours and the peer take turns in who is first; what two
+    contests share is measured once."""
+    found: dict[tuple[str, Workload, int], dict[str, float]] = {}
+    for name, contest in contests.items():
+        sides = [("ours", contest.ours), (contest.against, contest.peer)]
         for number in range(rounds):
-            for who in ("ours", "peer") if number % 2 else ("peer", "ours"):
-                if (who, both[who], number) not in found:
-                    found[who, both[who], number] = measure(who, both[who])
-        ours, peer = ([found[w, x, n] for n in range(rounds)] for w, x in both.items())
+            for who, what in sides if number % 2 else sides[::-1]:
+                if (who, what, number) not in found:
+                    found[who, what, number] = measure(who, what)
+        ours, peer = ([found[*side, n] for n in range(rounds)] for side in sides)
         yield row(name, ours, peer)
 
 
@@ -89,12 +130,12 @@ def alone(steps: int) -> Measure:
     }
     environment = {"GOMP_SPINCOUNT": "5000", **os.environ, **offline, "PYTHONPATH": path}
 
-    def measure(who: str, what: str) -> dict[str, float]:
-        words = [sys.executable, "-m", "bench.perf", who, what, str(steps)]
+    def measure(who: str, what: Workload) -> dict[str, float]:
+        words = [sys.executable, "-m", "bench.perf", who, json.dumps(asdict(what)), str(steps)]
         done = subprocess.run(words, env=environment, capture_output=True, text=True)
         if done.returncode:
             said = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
-            raise NotMeasured(f"{who} {what}: {said[-1]}")
+            raise NotMeasured(f"{who} {what.loss}: {said[-1]}")
         return json.loads(done.stdout.splitlines()[-1])
 
     return measure

@@ -7,7 +7,7 @@ that the weights of a loss depend on.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ from algos.core import (
 from ..models.computing import Computing, device_of
 from ..models.packing import by_prompt, is_packed
 from ..models.rewards import RewardModel
-from ..models.scoring import REFERENCE, score, state_values
+from ..models.scoring import REFERENCE, reference_logps, score, state_values
 from ..models.tokens import Tokens
 
 Row = tuple[Sequence[int], Sequence[int]]  # prompt ids, response ids
@@ -109,6 +109,10 @@ class Batch:
         """How many tokens models compute when they read these rows together, once each."""
         return computed(self.read(rows), models)
 
+    def told(self, needs: frozenset[str], models: Models, micro: int) -> "Batch":
+        """With what can be known of it once and for all, if that saves work."""
+        return self
+
     def known(self, given: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
         """What is known of the responses of these rows."""
         items = self.items(rows)
@@ -155,26 +159,47 @@ class PairBatch(Batch):
 @dataclass(frozen=True)
 class LabelBatch(Batch):
     """Single responses; `mismatched` answers each prompt with a response to another,
-    for losses that look at those."""
+    for losses that look at those, and `mismatched_given` is what is known of these."""
 
     desirable: Tensor
     weight: Tensor
     mismatched: Tokens | None
     given: Mapping[str, Tensor] = field(default_factory=dict)
+    mismatched_given: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def told(self, needs: frozenset[str], models: Models, micro: int) -> "LabelBatch":
+        """What the reference says of both responses to a prompt, which it reads once."""
+        name, missing = "token_ref_logps", needs - self.given.keys()
+        if self.mismatched is None or models.reference is None or name not in missing:
+            return self
+        found = []
+        for rows in torch.arange(len(self)).split(max(1, micro // 2)):
+            both = self.tokens[rows] + self.mismatched[rows]
+            found.append(reference_logps(models.reference, both, len(both)).view(2, len(rows), -1))
+        own, others = torch.cat(found, 1)
+        return replace(
+            self,
+            given={**self.given, name: own[:, : self.tokens.width]},
+            mismatched_given={name: others[:, : self.mismatched.width]},
+        )
 
     def score(self, needs: frozenset[str], models: Models, rows: Tensor, forward: bool) -> Labels:
         extra: dict[str, Any] = {"weight": self.weight[rows]} if "weight" in needs else {}
         if "mismatched" in needs:
-            known = needs & REFERENCE
-            extra["mismatched"] = respond(self.mismatched[rows], known, models, forward)
+            extra["mismatched"] = self.others(needs, models, rows, forward)
         scored = respond(self.read(rows), needs, models, forward, **self.known(self.given, rows))
         return Labels(responses=scored, desirable=self.desirable[rows], **extra)
 
     def aside(self, needs: frozenset[str], models: Models, rows: Tensor) -> Labels:
         """What `score` gives, but models are called on mismatched responses alone."""
         labels = self.score(needs, models, rows, forward=False)
-        found = respond(self.mismatched[rows], needs & REFERENCE, models, forward=True)
-        return labels.replace(mismatched=found)
+        return labels.replace(mismatched=self.others(needs, models, rows, forward=True))
+
+    def others(
+        self, needs: frozenset[str], models: Models, rows: Tensor, forward: bool
+    ) -> Responses:
+        known = self.known(self.mismatched_given, rows)
+        return respond(self.mismatched[rows], needs & REFERENCE, models, forward, **known)
 
 
 @dataclass(frozen=True)

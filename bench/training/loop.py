@@ -162,13 +162,16 @@ def train(
 
     saved, began = time.perf_counter(), time.perf_counter()
     before = run.log[-1]["seconds"] if run.log else 0.0
-    current, credit = None, None
+    given, current, credit = None, None, None
+    needs = algo.needs | getattr(algo, "credit_needs", frozenset())
     for update in range(start, updates):
         with models.autocast():
             turn = feed(update, models)
-        if turn.batch is not current:
-            current = turn.batch
+        if turn.batch is not given:
+            given = current = turn.batch
             some = max(1, micro // current.responses_a_row)
+            if not following:  # else the reference will say something else at the next update
+                current = current.told(needs, models, some)
             generator = torch.Generator().manual_seed(seed * 1_000_003 + update)
             credit, state = assign(algo, current, models, state, generator, some)
         trained = all_rows(current) if turn.rows is None else turn.rows
