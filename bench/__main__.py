@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from errno import ENOSPC
 from pathlib import Path
 
@@ -161,8 +161,7 @@ def show_board(words: list[str]) -> int:
 
     from rich.console import Console
 
-    from .reports.board import board
-    from .reports.record import read_numbers
+    from .reports.remembered import board_of
 
     kinds = [w.removeprefix("format=") for w in words if w.startswith("format=")]
     kind = kinds[-1] if kinds else "terminal"
@@ -171,10 +170,12 @@ def show_board(words: list[str]) -> int:
         raise Unknown(
             f"there is no format {kind!r}: did you mean format={close}? ({', '.join(FORMATS)})"
         )
-    folder = [w for w in words if not w.startswith("format=")]
-    found, frames = recorded(folder, read_numbers)
+    folder, *_ = [*(w for w in words if not w.startswith("format=")), "runs"]
+    found, problems = board_of(folder, os.environ.get("PREFZOO_STORE", ".prefzoo"))
+    for line in problems:
+        print(line, file=sys.stderr)
     module, name = FORMATS[kind]
-    written = getattr(import_module(f".reports.{module}", __package__), name)(board(found, frames))
+    written = getattr(import_module(f".reports.{module}", __package__), name)(found)
     if isinstance(written, str):
         print(written, end="")
     else:
@@ -182,14 +183,14 @@ def show_board(words: list[str]) -> int:
     return 0
 
 
-def recorded(words: list[str], read: Callable) -> tuple[list, dict]:
+def recorded(words: list[str]) -> tuple[list, dict]:
     """The records in FOLDER (else runs/) and their per-prompt tables; unusable files are told."""
     from .reports import record as records
     from .reports.publish import folder_of_records
 
     folder = folder_of_records(Path(words[0] if words else "runs"))
     found, problems = records.read_all(folder)
-    frames, changed = records.read_all_per_prompt(found, folder, read)
+    frames, changed = records.read_all_per_prompt(found, folder)
     for line in [*problems, *changed]:
         print(line, file=sys.stderr)
     if not found:
@@ -201,11 +202,10 @@ def compare(words: list[str]) -> int:
     from rich.console import Console
 
     from .reports.compare import compare, to_terminal
-    from .reports.record import read_per_prompt
 
     if len(words) not in (2, 3):
         raise Unknown("usage: prefzoo compare A B [FOLDER]: ids of runs, or recipes")
-    found, frames = recorded(words[2:], read_per_prompt)
+    found, frames = recorded(words[2:])
     console = Console(width=None if sys.stdout.isatty() else 140)
     for comparison in compare(found, frames, *words[:2]):
         console.print(to_terminal(comparison), "")

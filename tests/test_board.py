@@ -334,7 +334,7 @@ def test_the_legend_has_estimators_and_warns_where_rows_differ():
 
 def test_the_terminal_explains_its_columns_in_few_lines_and_still_warns():
     signed = {
-        name: [metric.model_copy(update={"signature": f"{name}={v}|{'long' * 50}"}) for v in (1, 2)]
+        name: [replace(metric, signature=f"{name}={v}|{'long' * 50}") for v in (1, 2)]
         for name, metric in EVERYTHING.items()
     }
     ends = [{name: by_row[i] for name, by_row in signed.items()} for i in (0, 1)]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_1samp
+from scipy.stats import false_discovery_control, nct, t, ttest_1samp
 
 from bench.stats.bootstrap import (
     expanded,
@@ -11,7 +11,7 @@ from bench.stats.bootstrap import (
     mean_interval,
     paired_difference,
 )
-from bench.stats.crossed import crossed_mean, detectable, power
+from bench.stats.crossed import adjusted, crossed_mean, detectable, power
 
 
 def test_a_mean_by_hand():
@@ -128,3 +128,20 @@ def test_a_paired_interval_is_students():
     # two clusters of means 1 and 5 and sizes 3 and 1: d̄ = 2, off by −3 and 3: t₁ √(2 · 18) / 4
     clustered = paired_difference([1, 1, 5, 1], [0, 0, 0, 0], clusters=["p", "p", "q", "p"])
     assert clustered.high - 2 == pytest.approx(12.706 * 6 / 4, abs=1e-3)
+
+
+def test_p_values_are_corrected_as_scipy_corrects_them():
+    p = np.random.default_rng(3).random(40) ** 3
+    p[7] = p[9]
+    assert adjusted(p) == pytest.approx(false_discovery_control(p))
+    assert adjusted([0.01, 0.04, 0.03]).tolist() == pytest.approx([0.03, 0.04, 0.04])
+    assert adjusted([]).tolist() == []
+
+
+def test_what_can_be_detected_is_found_as_often_as_was_asked():
+    for dof in (1, 2.5, 30):
+        least = detectable(2.0, dof, power_wanted=0.9)
+        assert power(least, 2.0, dof) == pytest.approx(0.9, abs=1e-5)
+        assert power(least, 2.0, dof) == pytest.approx(
+            nct.sf(t.ppf(0.975, dof), dof, least / 2), abs=1e-9
+        )

@@ -9,27 +9,23 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from statistics import median_low
 from typing import Literal
 
-from scipy.stats import false_discovery_control
-
-from ..stats.crossed import detectable
+from ..stats.crossed import adjusted, detectable
 from .cohorts import Cohort, cohorts, comparable, flat, names, why_apart
 from .estimates import (
     Answers,
     Cell,
     Frames,
     Overall,
+    Remember,
     Versus,
-    by_prompt,
-    cells,
-    overall,
-    pairs,
-    versus,
+    made_anew,
+    numbers,
 )
-from .record import Metric, Record
+from .record import Record
 
 Section = Literal["ranked", "trained_on", "unranked", "control", "failed"]
 
@@ -233,9 +229,9 @@ def ordered(rows: Iterable[Row], signal: str | None) -> tuple[Row, ...]:
 def corrected(rows: Sequence[Row]) -> list[Row]:
     """Rows whose differences to SFT are corrected for how many there are (Benjamini & Hochberg)."""
     p_values = [r.overall.p_value for r in rows if r.overall]
-    adjusted = iter(false_discovery_control(p_values).tolist() if p_values else ())
+    each = iter(adjusted(p_values).tolist())
     return [
-        replace(r, overall=replace(r.overall, adjusted=next(adjusted))) if r.overall else r
+        replace(r, overall=replace(r.overall, adjusted=next(each))) if r.overall else r
         for r in rows
     ]
 
@@ -410,6 +406,7 @@ def legend(rows: Sequence[Row], columns: "Traits") -> tuple[str, ...]:
     return (*lines, *(f"{c.title.strip(' ↑')}: {c.meaning}" for c in other))
 
 
+TRAITS = ("unit", "estimator", "signature")
 Traits = Mapping[Column, Mapping[str, str]]
 
 
@@ -417,10 +414,17 @@ def traits(runs: Sequence[Record]) -> Traits:
     """What is said of each metric that has a value: unit, estimator and signature."""
     columns: dict[Column, dict[str, str]] = {}
     for column in COLUMNS:
-        found = [(r.seed, m) for r in runs if (m := r.metrics.end.get(column.key))]
-        found = [(seed, m) for seed, m in found if m.value is not None]
+        found = {
+            (r.seed, m.unit, m.estimator, m.signature)
+            for r in runs
+            if (m := r.metrics.end.get(column.key)) and m.value is not None
+        }
         if found:
-            columns[column] = {t: trait(t, found) for t in ("unit", "estimator", "signature")}
+            seeds, *said = zip(*found, strict=True)
+            columns[column] = {
+                name: trait(zip(seeds, each, strict=True))
+                for name, each in zip(TRAITS, said, strict=True)
+            }
     return columns
 
 
@@ -433,11 +437,11 @@ def differ(said: Mapping[str, str]) -> bool:
     return any(words.startswith(DIFFER) for words in said.values())
 
 
-def trait(name: str, found: Sequence[tuple[int, Metric]]) -> str:
-    """What the metrics of (seed, metric) agree on; seeds may differ, for they have own models."""
+def trait(found: Iterable[tuple[int, str | None]]) -> str:
+    """What is said of a metric, where seeds may differ, for they have own models."""
     by_seed = defaultdict[int, set[str]](set)
-    for seed, metric in found:
-        if said := getattr(metric, name):
+    for seed, said in found:
+        if said:
             by_seed[seed].add(shortened(said))
     values = sorted(set().union(*by_seed.values()))
     if any(len(said) > 1 for said in by_seed.values()):
@@ -448,9 +452,11 @@ def trait(name: str, found: Sequence[tuple[int, Metric]]) -> str:
 # --------------------------------------------------------------------------------- board
 
 
-def board(records: Iterable[Record], frames: Frames | None = None) -> Board:
+def board(
+    records: Iterable[Record], frames: Frames | None = None, remember: Remember = made_anew
+) -> Board:
     """The board of some records; `frames` are their per-prompt tables by run id."""
-    answers = {run_id: by_prompt(frame) for run_id, frame in (frames or {}).items()}
+    answers = Answers(frames or {})
     found = cohorts(records)
     models = [c for c in found if c.first.kind == "reward_model"]
     runs = [c for c in found if c.first.kind != "reward_model"]
@@ -458,33 +464,35 @@ def board(records: Iterable[Record], frames: Frames | None = None) -> Board:
     tables = []
     for index, members in enumerate(groups):
         kin = [g for g in groups[:index] if g[0].first.task.name == members[0].first.task.name]
-        found_table = table(members, answers)
+        found_table = table(members, answers, remember)
         apart = why_apart(kin[0], members) if kin else ()
         tables.append(replace(found_table, notes=(*apart, *found_table.notes)))
-    tasks = dict.fromkeys(sorted(c.first.task.name for c in models))
-    return Board(
-        tuple(tables),
-        tuple(model_table([c for c in models if c.first.task.name == t], answers) for t in tasks),
-    )
+    by_task = defaultdict[str, list[Cohort]](list)
+    for c in sorted(models, key=lambda c: c.first.task.name):
+        by_task[c.first.task.name].append(c)
+    return Board(tuple(tables), tuple(model_table(c, answers, remember) for c in by_task.values()))
 
 
-def model_table(members: Sequence[Cohort], answers: Answers) -> Table:
+def model_table(members: Sequence[Cohort], answers: Answers, remember: Remember) -> Table:
     """The reward models of a task."""
-    rows = [
-        Row(
-            name,
-            "failed" if c.failed else "unranked",
-            tuple(c.runs),
-            {} if c.failed else cells(list(c.runs.values()), answers),
-            error=c.first.error or "",
-            runs=tuple(r.run_id for r in c.runs.values()),
+    rows = []
+    for cohort, name in zip(members, names(members), strict=True):
+        mine = list(cohort.runs.values())
+        make = partial(numbers, mine, {}, None, answers)
+        rows.append(
+            Row(
+                name,
+                "failed" if cohort.failed else "unranked",
+                tuple(cohort.runs),
+                {} if cohort.failed else remember(mine, {}, None, make).cells,
+                error=cohort.first.error or "",
+                runs=tuple(r.run_id for r in mine),
+            )
         )
-        for c, name in zip(members, names(members), strict=True)
-    ]
     return Table(members[0].first.task.name, (), None, tuple(rows))
 
 
-def table(members: Sequence[Cohort], answers: Answers) -> Table:
+def table(members: Sequence[Cohort], answers: Answers, remember: Remember) -> Table:
     """The table of cohorts that may be compared."""
     good = [c for c in members if not c.failed]
     runs = [r for c in good for r in c.runs.values()]
@@ -504,16 +512,15 @@ def table(members: Sequence[Cohort], answers: Answers) -> Table:
                 Row(name, "failed", (r.seed,), error=r.error or "", runs=(r.run_id,)) for r in mine
             ]
             continue
-        numbers = cells(mine, answers)
-        apart = list(pairs(mine, sft, signal, answers)) if signal else []
+        found = remember(mine, sft, signal, partial(numbers, mine, sft, signal, answers))
         rows.append(
             Row(
                 name,
-                place(cohort.first, numbers, signal),
+                place(cohort.first, found.cells, signal),
                 tuple(cohort.runs),
-                numbers,
-                tuple(versus(apart)),
-                overall(apart) if cohort.first.kind != "control" else None,
+                found.cells,
+                found.versus_sft,
+                found.overall,
                 tuned=any(r.kind != "control" and bool(r.config.get("tuned")) for r in mine),
                 runs=tuple(r.run_id for r in mine),
             )

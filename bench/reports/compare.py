@@ -13,13 +13,12 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
-from scipy.stats import false_discovery_control
 
 from ..stats.bootstrap import FLIPS, sign_flip
-from ..stats.crossed import cautious_p, crossed_mean
+from ..stats.crossed import adjusted, cautious_p, crossed_mean
 from .board import COLUMNS, SIGNALS, listed
 from .cohorts import Cohort, cohorts, differing, names
-from .estimates import SEED, Answers, Frames, aligned, by_prompt, pairs, per_prompt
+from .estimates import SEED, Answers, Frames, aligned, pairs, per_prompt
 from .record import Record
 from .render import number, p_value
 
@@ -143,7 +142,7 @@ def compared(x: Cohort, y: Cohort, frames: Frames) -> Comparison:
     seeds = sorted(x.runs.keys() & y.runs.keys())
     ours, theirs = [x.runs[s] for s in seeds], {s: y.runs[s] for s in seeds}
     runs = [*ours, *theirs.values()]
-    answers = {r.run_id: by_prompt(frames[r.run_id]) for r in runs if r.run_id in frames}
+    answers = Answers({r.run_id: frames[r.run_id] for r in runs if r.run_id in frames})
     place = {c.key: i for i, c in enumerate(COLUMNS)}
     valued = [{k for k, m in r.metrics.end.items() if m.value is not None} for r in runs]
     metrics = [m for m in set.intersection(*valued) if "/" not in m]  # gold_part/..., arms/...
@@ -184,18 +183,18 @@ def difference(
     if off.size < 2:
         return told
     mean = crossed_mean(off)
-    p = adjusted = each[0].p if each else None
+    p = cautious = each[0].p if each else None
     if len(ours) > 1:
-        p, adjusted = float(mean.p_value), float(cautious_p(mean, len(ours)))
+        p, cautious = float(mean.p_value), float(cautious_p(mean, len(ours)))
     low, high = map(float, mean.bounds())
-    return replace(told, low=low, high=high, p=p, adjusted=adjusted)
+    return replace(told, low=low, high=high, p=p, adjusted=cautious)
 
 
 def corrected(found: Sequence[Difference]) -> Iterator[Difference]:
     tested = [d.adjusted for d in found if d.adjusted is not None]
-    adjusted = iter(false_discovery_control(tested).tolist() if tested else ())
+    each = iter(adjusted(tested).tolist())
     for d in found:
-        yield d if d.adjusted is None else replace(d, adjusted=next(adjusted))
+        yield d if d.adjusted is None else replace(d, adjusted=next(each))
 
 
 def furthest(

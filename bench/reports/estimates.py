@@ -8,7 +8,7 @@ by the seeds, so their part does not shrink with S.
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import fmean
@@ -62,7 +62,25 @@ class Block:
 
 
 Frames = Mapping[str, "DataFrame | Table"]  # run id -> per-prompt table
-Answers = Mapping[str, Mapping[str, Block]]  # run id -> by_prompt
+
+
+class Answers(Mapping[str, Mapping[str, Block]]):
+    """Run id -> `by_prompt` of its table, worked out when it is asked for first."""
+
+    def __init__(self, frames: Frames):
+        self.frames = frames
+        self.found: dict[str, Mapping[str, Block]] = {}
+
+    def __getitem__(self, run_id: str) -> Mapping[str, Block]:
+        if run_id not in self.found:
+            self.found[run_id] = by_prompt(self.frames[run_id])
+        return self.found[run_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.frames)
+
+    def __len__(self) -> int:
+        return len(self.frames)
 
 
 @dataclass(frozen=True)
@@ -112,6 +130,40 @@ class Overall:
         if self.adjusted > 1 - LEVEL:
             return "unclear"
         return "yes" if self.difference > 0 else "worse"
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Of a row, all that takes long: its cells, and its differences to SFT by seed and over all."""
+
+    cells: Mapping[str, Cell]
+    versus_sft: tuple[Versus, ...] = ()
+    overall: Overall | None = None
+
+
+# (runs of a row, SFT models by seed, metric that ranks, what makes the numbers) -> the numbers
+Remember = Callable[
+    [Sequence[Record], Mapping[int, Record], str | None, Callable[[], Numbers]], Numbers
+]
+
+
+def made_anew(
+    runs: Sequence[Record],
+    sft: Mapping[int, Record],
+    signal: str | None,
+    make: Callable[[], Numbers],
+) -> Numbers:
+    """Nothing is remembered."""
+    return make()
+
+
+def numbers(
+    runs: Sequence[Record], sft: Mapping[int, Record], signal: str | None, answers: Answers
+) -> Numbers:
+    """Of the runs of a row; without a metric that ranks there are no differences."""
+    apart = list(pairs(runs, sft, signal, answers)) if signal else []
+    control = runs[0].kind == "control"
+    return Numbers(cells(runs, answers), tuple(versus(apart)), None if control else overall(apart))
 
 
 def by_prompt(frame: "DataFrame | Table") -> dict[str, Block]:

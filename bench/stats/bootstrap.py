@@ -19,8 +19,7 @@ from math import isnan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtrit
-from scipy.stats import norm, trim_mean
+from scipy.special import ndtr, ndtri, stdtrit
 
 Vector = NDArray[np.float64]
 CELLS = 1 << 22  # numbers held at once while resampling: 32 MB
@@ -91,7 +90,7 @@ def expanded(n: int, level: float = 0.95) -> float:
     """
     if n < 2:
         return level
-    return float(2 * norm.cdf(sqrt(n / (n - 1)) * stdtrit(n - 1, (1 + level) / 2)) - 1)
+    return float(2 * ndtr(sqrt(n / (n - 1)) * stdtrit(n - 1, (1 + level) / 2)) - 1)
 
 
 def paired_difference(
@@ -128,6 +127,8 @@ def interquartile_mean(values: ArrayLike, axis: int = -1) -> Vector:
 
     Agarwal et al., 2021, https://arxiv.org/abs/2108.13264. Up to three values: the mean.
     """
+    from scipy.stats import trim_mean
+
     return trim_mean(values, 0.25, axis=axis)
 
 
@@ -166,7 +167,7 @@ def wilson(successes: float, n: int, level: float = 0.95) -> Interval:
         raise ValueError(f"{successes} successes out of {n}")
     if n == 0:
         return Interval(np.nan, 0.0, 1.0, 0)
-    p, z = successes / n, float(norm.ppf((1 + level) / 2))
+    p, z = successes / n, float(ndtri((1 + level) / 2))
     centre = p + z**2 / (2 * n)
     width = z * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
     scale = 1 + z**2 / n

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
-from scipy.stats import false_discovery_control
 
 from .bootstrap import FLIPS, sign_flip
-from .crossed import LEVEL, Mean, cautious_p, crossed_mean, detectable
+from .crossed import LEVEL, Mean, adjusted, cautious_p, crossed_mean, detectable
 
 POWER = 0.8  # with which the planted difference is found, as computed
 
@@ -81,7 +80,7 @@ def study(
         else:
             each = corrected = sign_flip((scores[1:, 0] - scores[0, 0]).T, FLIPS, seed=0)
         false[board] = (each <= 1 - LEVEL).mean()
-        any_false[board] = (false_discovery_control(corrected) <= 1 - LEVEL).any()
+        any_false[board] = (adjusted(corrected) <= 1 - LEVEL).any()
         found[board] = (apart.bounds()[0] + planted > 0).mean()
         own = crossed_mean(scores[1:] + generator.normal(size=(methods, 1, prompts)))
         held[board] = (np.abs(own.value) <= stdtrit(own.dof, (1 + LEVEL) / 2) * own.error).mean()
