@@ -702,3 +702,14 @@ def test_a_board_is_a_function_of_its_records():
     runs = [record(n, s, end={"gold": s}) for n in ("a", "b") for s in (0, 1)]
     assert board(runs) == board(runs[::-1])
     assert replace(board(runs).tables[0], notes=()) != board(runs).tables[0]
+
+
+def test_a_terminal_shows_the_best_rows_and_all_controls_and_counts_the_others(monkeypatch):
+    monkeypatch.setattr("bench.reports.render.SHOWN", 2)
+    runs = [record(f"m{i}", end={"gold": i}) for i in range(5)]
+    runs += [record(name, kind="control", end={"gold": 0}) for name in ("sft", "empty")]
+    lines = [line.rstrip() for line in printed(board(runs)).splitlines()]
+    assert [line.split()[2] for line in lines if line.startswith(("1 ", "2 "))] == ["m4", "m3"]
+    assert "and 3 rows more: `prefzoo board format=csv`" in lines
+    assert not [line for line in lines if "m0" in line]
+    assert {"sft", "empty"} <= {line.split()[0] for line in lines if line}

@@ -163,6 +163,7 @@ def markdown_models(t: Table) -> str:
 # -------------------------------------------------------------------------------- terminal
 
 PAGE = "`prefzoo publish` (results/README.md)"
+SHOWN = 200  # rows of a table but for controls: more are slow to lay out, and nobody scrolls so far
 LOOKS = {"control": "dim", "failed": "red", "trained_on": "yellow"}
 
 
@@ -174,6 +175,13 @@ def terminal_cell(cell: Cell | None, column: Column) -> Text:
         half = number((cell.high - cell.low) / 2, column.decimals)
         result.append(f"±{half.removeprefix('0') if '.' in half else half}", style="dim")
     return result
+
+
+def terminal_rows(t: Table) -> tuple[list[Row], int]:
+    """The rows that are shown, best first, and how many others there are."""
+    rows = [row for row in t.rows if row.section != "failed"]
+    methods = [row for row in rows if row.section != "control"]
+    return [*methods[:SHOWN], *rows[len(methods) :]], len(methods[SHOWN:])
 
 
 def terminal_table(t: Table) -> Grid:
@@ -189,9 +197,7 @@ def terminal_table(t: Table) -> Grid:
         if column.key == "gold":
             grid.add_column("> SFT", justify="right", no_wrap=True)
     section = None
-    for row in t.rows:
-        if row.section == "failed":
-            continue
+    for row in terminal_rows(t)[0]:
         if section and section != row.section:
             grid.add_section()
         section = row.section
@@ -226,6 +232,8 @@ def to_terminal(found: Board) -> RenderableType:
         parts += [Text(t.task, style="bold"), Text(" · ".join(t.about), style="dim")]
         if any(r.section != "failed" for r in t.rows):
             parts.append(terminal_table(t))
+        if more := terminal_rows(t)[1]:
+            parts.append(Text(f"and {count(more, 'row')} more: `prefzoo board format=csv`\n"))
         for row in t.rows:
             if row.section == "failed":
                 line = f"[red]failed[/]  {escape(row.recipe)} seed {row.seeds[0]}: "
