@@ -2,7 +2,6 @@
 
 import json
 import platform
-import resource
 import shlex
 import subprocess
 import time
@@ -43,6 +42,7 @@ from .stats.bootstrap import expanded, mean_interval
 from .stats.length_control import at_equal_length
 from .store import Store, content_hash, write_atomically
 from .training.progress import Display
+from .training.timing import memory
 
 WATCHED = ("algos", "bench", "conf", "pyproject.toml")  # what makes a checkout dirty
 
@@ -205,14 +205,28 @@ def policy_record(cell: Cell, run_id: str) -> Record:
         metrics={"end": at_end, "peak": {} if at is None else metrics(peak, **signed)},
         peak_update=at,
         per_prompt=per_prompt,
-        seconds={
-            **cell.seconds,
-            "training": float(trained["seconds"].iloc[-1]),
-            "cell": time.perf_counter() - start,
-        },
-        peak_memory_mb={"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024},
+        **costs(
+            cell,
+            start,
+            {"training": cell.notes(optimize), "evaluation": cell.notes(evaluate, who="end")},
+            training=float(trained["seconds"].iloc[-1]),
+        ),
         notes=notes.get("alarms", []),
     )
+
+
+def costs(
+    cell: Cell, start: float, stages: Mapping[str, Mapping[str, Any]], **seconds: float
+) -> dict[str, dict[str, float]]:
+    """Seconds and peaks of memory of a cell that began at `start`: whole stages, and `training/backward`
+    and the like of those whose notes are given. Artifacts of older code do not tell theirs."""
+    found = {**cell.seconds, **seconds, "cell": time.perf_counter() - start}
+    peaks = {"process": memory()[1]}
+    for stage, notes in stages.items():
+        spent = notes.get("spent", {})
+        found |= {f"{stage}/{name}": x for name, x in spent.get("seconds", {}).items()}
+        peaks |= {f"{stage}/{name}": x for name, x in spent.get("memory_mb", {}).items()}
+    return {"seconds": found, "peak_memory_mb": peaks}
 
 
 def besides(cell: Cell, run_id: str) -> dict[str, Metric]:
@@ -228,6 +242,7 @@ def besides(cell: Cell, run_id: str) -> dict[str, Metric]:
 
 
 def control_record(cell: Cell, who: str, run_id: str) -> Record:
+    start = time.perf_counter()
     made = cell.make(evaluate, who=who)
     per_prompt = records.write_per_prompt(
         run_id, answers(made), Path(cell.config["runs"]) / "records"
@@ -239,6 +254,7 @@ def control_record(cell: Cell, who: str, run_id: str) -> Record:
         reward_models=normalizations(cell, judges(cell)),
         metrics={"end": metrics(made)},
         per_prompt=per_prompt,
+        **costs(cell, start, {"evaluation": cell.notes(evaluate, who=who)}),
     )
 
 
@@ -247,7 +263,7 @@ def reward_model_record(cell: Cell, run_id: str) -> Record:
     no policy to evaluate."""
     import pandas as pd
 
-    members = ensemble.members(cell)
+    start, members = time.perf_counter(), ensemble.members(cell)
     found = {}
     for member, choice in members.items():
         for name, x in cell.notes(reward_model, **choice).items():
@@ -269,7 +285,7 @@ def reward_model_record(cell: Cell, run_id: str) -> Record:
         metrics={"end": found},
         calibration=notes["calibration"],
         per_prompt=records.write_per_prompt(run_id, margins, Path(cell.config["runs"]) / "records"),
-        seconds=dict(cell.seconds),
+        **costs(cell, start, {"training": cell.notes(reward_model, **first)}),
     )
 
 

@@ -79,7 +79,16 @@ def test_a_cell_from_nothing(here, capfd):
     assert main(["algo=dpo", *SMALL]) == 0  # nothing to do
     assert record.stat().st_mtime_ns == before
 
-    policy = json.loads(record.read_text())["policy"]
+    told = json.loads(record.read_text())
+    phases = {k: x for k, x in told["seconds"].items() if k.startswith("training/")}
+    assert sum(phases.values()) == pytest.approx(told["seconds"]["training"], rel=0.05)
+    assert {"training/backward", "training/evaluation"} <= phases.keys()
+    for path in (here / "runs/records").glob("*.json"):
+        spent = json.loads(path.read_text())
+        assert {"evaluation/reward", "evaluation/metrics", "cell"} <= spent["seconds"].keys()
+        assert spent["peak_memory_mb"]["process"] >= spent["peak_memory_mb"]["evaluation/metrics"]
+
+    policy = told["policy"]
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     AutoModelForCausalLM.from_pretrained(policy)

@@ -14,7 +14,7 @@ import pytest
 
 from bench.__main__ import main
 from bench.reports import carried
-from bench.reports.board import Row, Table
+from bench.reports.board import Row, Table, board
 from bench.reports.carried import (
     LONGEST,
     POINTS,
@@ -27,7 +27,7 @@ from bench.reports.carried import (
     samples,
 )
 from bench.reports.estimates import Cell
-from bench.reports.page import STRIP, data, embedded, html, read_runs, span, strip
+from bench.reports.page import STRIP, data, embedded, html, read_runs, span, strip, times
 from bench.reports.record import RecordError, Task, write, write_per_prompt
 from tests.test_records import frame, record
 
@@ -80,6 +80,10 @@ def folder(tmp_path_factory) -> Path:
         end = {"gold": (gold, gold - 0.05, gold + 0.05), "kl": 1 + gold, "win_rate": gold}
         end |= {"length": 5 + gold, "proxy": gold / 2, "rouge1": gold}
         changes = {} if recipe in GOLD else {"kind": "control", "algorithm": None, "feedback": None}
+        if recipe == "dpo":  # the others are older than the clock of phases
+            spent = {"training/backward": 30.0, "training/scoring": 10.0, "evaluation/reward": 2.0}
+            changes |= {"seconds": {"training": 40.0, **spent}}
+            changes |= {"peak_memory_mb": {"training/backward": 900.0, "training/scoring": 700.0}}
         if recipe == "ppo":
             changes |= {
                 "notes": [HOSTILE],
@@ -147,6 +151,22 @@ class Seen(HTMLParser):
 # ---------------------------------------------------------------------------- what it carries
 
 
+def test_where_time_goes_is_told_of_the_rows_whose_records_know(runs):
+    table = board(runs.records.values(), runs.frames).tables[0]
+    (told,) = times(table, runs.records)
+    assert told.row.recipe == "dpo"
+    assert (told.total, told.test) == (40.0, 2.0)
+    assert {k: x for k, x in told.seconds.items() if x} == {"backward": 30.0, "scoring": 10.0}
+    assert (told.memory_mb, told.heaviest) == (900.0, "backward")
+
+
+def test_the_page_says_where_time_goes(page):
+    said = " ".join(Seen(page).words)
+    assert "Where time goes" in said
+    assert "30.0 75 %" in " ".join(said.split())
+    assert "older than the clock of phases" in said  # the other task
+
+
 def test_a_folder_is_read_whole(folder, runs):
     assert set(runs.logs) == {"dpo-0", "ppo-0", "kto-0"}
     assert set(runs.rewards) == {"ppo-0"}
@@ -192,8 +212,6 @@ def test_failures_alone_make_a_page(tmp_path):
 
 
 def test_a_table_is_points_of_its_rows(runs):
-    from bench.reports.board import board
-
     found = data(board(runs.records.values(), runs.frames), runs)
     assert found["best_of_n"] == {"ppo-0": [[1, 0.0, 0.1], [4, 1.0, 0.2]]}
     first, second = found["boards"]

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 TEMPLATE = Path(__file__).parent / "template"
 REWARDS = ("gold", "win_rate", "held_out", "proxy", "rougeL", "bertscore")  # of the frontier's axis
+PHASES = ("data", "rollout", "reward", "scoring", "backward", "optimizer", "evaluation", "other")
 BESIDE = ("training", "token_rewards", "overoptimization")  # folders beside that of the records
 STRIP = 96  # pixels of a row's interval
 PICKED = 5  # rows that are coloured at first
@@ -92,7 +93,7 @@ def html(runs: Runs, refresh: int | None = None) -> str:
         undefined=StrictUndefined,
     )
     writer.globals |= {"mark": mark, "number": number, "present": present, "said": said}
-    writer.globals |= {"p_value": p_value}
+    writer.globals |= {"p_value": p_value, "times": times, "PHASES": PHASES}
     writer.globals |= {"count": count, "span": span, "strip": strip, "words": words, "STRIP": STRIP}
     carried = data(found, runs)
     return writer.get_template("page.html").render(
@@ -166,6 +167,49 @@ def words(row: Row, runs: Mapping[str, Record]) -> str:
     parts = [row.recipe, first.algorithm, first.feedback, first.feed, row.section]
     parts.append("tuned" if row.tuned else "default" if row.section != "control" else None)
     return " ".join(filter(None, parts)).lower()
+
+
+@dataclass(frozen=True)
+class Times:
+    """Where the training of a row went, a mean over the seeds that tell it."""
+
+    row: Row
+    seconds: Mapping[str, float]  # by phase
+    test: float  # seconds of the evaluation on test prompts
+    memory_mb: float | None  # the most of any phase and seed
+    heaviest: str  # the phase that took that
+
+    @property
+    def total(self) -> float:
+        return sum(self.seconds.values())
+
+
+def times(table: Table, records: Mapping[str, Record]) -> list[Times]:
+    """Of the rows whose records tell the phases of training; older ones do not."""
+    found = []
+    for row in table.rows:
+        runs = [r for r in (records[name] for name in row.runs) if of_phases(r.seconds)]
+        if not runs:
+            continue
+        seconds = [of_phases(r.seconds) for r in runs]
+        memory = [(mb, name) for r in runs for name, mb in of_phases(r.peak_memory_mb).items()]
+        most, heaviest = max(memory, default=(None, ""))
+        evaluation = [sum(of_phases(r.seconds, "evaluation").values()) for r in runs]
+        found.append(
+            Times(
+                row,
+                {name: fmean(x.get(name, 0.0) for x in seconds) for name in PHASES},
+                fmean(evaluation),
+                most,
+                heaviest,
+            )
+        )
+    return found
+
+
+def of_phases(told: Mapping[str, float], stage: str = "training") -> dict[str, float]:
+    """{"training/backward": 3} -> {"backward": 3}."""
+    return {k.partition("/")[2]: x for k, x in told.items() if k.startswith(f"{stage}/")}
 
 
 # ------------------------------------------------------------------------------ for page.js

@@ -256,8 +256,12 @@ class Record(Part):
     peak_update: Count | None = None
     calibration: list[Bin] = []  # of a reward model, on test pairs
     environment: Environment = Environment()
-    seconds: dict[str, float] = {}  # by phase
-    peak_memory_mb: dict[str, float] = {}  # by phase
+    # Of whole stages, and of their phases: `training/backward`, `evaluation/rollout`. Phases of training
+    # add up to `training`.
+    seconds: dict[str, float] = {}
+    # In MiB, what tensors took on the GPU, or without one the resident memory of the process: `process`
+    # is the most of all; a phase has that where it raised it, else what was taken when it ended.
+    peak_memory_mb: dict[str, float] = {}
     per_prompt: PerPrompt | None = None
     notes: list[str] = []
 

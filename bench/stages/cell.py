@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..store import Store, content_hash
 from ..tasks.example import Example, Task
 from ..training.progress import Display
+from ..training.timing import ELSEWHERE, phase
 
 if TYPE_CHECKING:
     import torch
@@ -82,12 +83,13 @@ class Cell:
     def make(self, stage: ModuleType, **choice: Any) -> Path:
         """The folder of an artifact, made now unless it is there."""
         key = self.key(stage, **choice)
-        path = self.store.make(
-            key,
-            self.inputs(stage, **choice),
-            lambda folder, checkpoints: stage.build(self, folder, checkpoints, **choice),
-            on_wait=lambda key: self.display.say(f"another process is making {key}: waiting"),
-        )
+        with phase(ELSEWHERE):  # what a stage is made of is no cost of its own
+            path = self.store.make(
+                key,
+                self.inputs(stage, **choice),
+                lambda folder, checkpoints: stage.build(self, folder, checkpoints, **choice),
+                on_wait=lambda key: self.display.say(f"another process is making {key}: waiting"),
+            )
         self.seconds[title(stage, choice)] = self.store.manifest(key)["seconds"]
         return path
 

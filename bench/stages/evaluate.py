@@ -16,6 +16,7 @@ import numpy as np
 from ..feedback import gold
 from ..feedback.answer import Answer, answers_of
 from ..tasks.example import Example
+from ..training.timing import phase, watched
 from . import candidates, ensemble, labels, lengths, optimize, reward_model, sft, tokenizer
 from .candidates import test_examples
 from .decoding import decoding_key, decoding_of
@@ -111,7 +112,8 @@ def build(cell: "Cell", folder: Path, checkpoints: Path, who: str) -> dict[str, 
     rows = test_examples(cell)
     examples = [x for _, x in rows]
     words = load_tokenizer(cell.make(tokenizer))
-    with cell.display.stage(f"evaluate {cell.config['name'] if who in ('end', 'peak') else who}"):
+    name = cell.config["name"] if who in ("end", "peak") else who
+    with cell.display.stage(f"evaluate {name}"), watched() as spent:
         table = pd.DataFrame({"prompt_id": [x.id for x in examples], "split": [s for s, _ in rows]})
         if who in ("references", "empty", "constant", "copied_prompt"):
             texts = [fixed(cell, who, x) for x in examples]
@@ -124,9 +126,12 @@ def build(cell: "Cell", folder: Path, checkpoints: Path, who: str) -> dict[str, 
         else:
             # The policy's own tokenizer may put more into prompts than the SFT model's.
             asked = load_tokenizer(policy_of(cell, who))
-            drawn = sampled(cell, who, examples, asked)
+            with phase("rollout"):
+                drawn = sampled(cell, who, examples, asked)
             answers = answers_of(words, drawn)
-            for name, column in divergence(cell, who, examples, asked, drawn).items():
+            with phase("scoring"):
+                columns = divergence(cell, who, examples, asked, drawn)
+            for name, column in columns.items():
                 table[name] = column
         table["response"] = [a.text for a in answers]
         table["finished"] = [a.finished for a in answers]
@@ -134,7 +139,7 @@ def build(cell: "Cell", folder: Path, checkpoints: Path, who: str) -> dict[str, 
             table[name] = column
     table.to_parquet(folder / "answers.parquet")
     (folder / "signatures.json").write_text(json.dumps(signatures(cell)))
-    return {"prompts": len(table)}
+    return {"prompts": len(table), "spent": spent.fields}
 
 
 def fixed(cell: "Cell", who: str, x: Example) -> str:
@@ -200,7 +205,8 @@ def divergence(
     prompts = [x.prompt for x in examples]
     if decoding_of(cell) != plain:
         seed, reply = 2_000 + cell.config["seed"], cell.task.replies(examples)
-        drawn = draw(policy, words, prompts, plain, seed, reply=reply)
+        with phase("rollout"):
+            drawn = draw(policy, words, prompts, plain, seed, reply=reply)
     plain_words = load_tokenizer(cell.make(tokenizer))  # those of the SFT model
     ours, theirs = (
         Tokens.behind(x, prompts, drawn.ids).to(cell.device) for x in (words, plain_words)
@@ -223,21 +229,24 @@ def scores(
 
     texts = [a.text for a in answers]
     found: dict[str, Any] = {"length": [a.length for a in answers]}
-    if cell.task.gold is not None:
-        parts = pd.DataFrame([
-            cell.task.gold(x, a.text, a.finished) for x, a in zip(examples, answers, strict=True)
-        ])  # fmt: skip
-        found["gold"] = parts.sum(axis=1)
-        found |= {f"gold_part/{name}": parts[name] for name in parts}
-    by = labels.by_default(cell)
-    found["proxy"] = reward_model.rewards(cell, by, "train", examples, answers)
-    found["held_out"] = reward_model.rewards(cell, by, "held_out", examples, answers)
-    if who in ("end", "peak") and trained_on(cell) == "reward_model":
-        found["trained_reward"] = ensemble.rewards(cell, examples, answers)
+    with phase("reward"):
+        if cell.task.gold is not None:
+            parts = pd.DataFrame([
+                cell.task.gold(x, a.text, a.finished)
+                for x, a in zip(examples, answers, strict=True)
+            ])  # fmt: skip
+            found["gold"] = parts.sum(axis=1)
+            found |= {f"gold_part/{name}": parts[name] for name in parts}
+        by = labels.by_default(cell)
+        found["proxy"] = reward_model.rewards(cell, by, "train", examples, answers)
+        found["held_out"] = reward_model.rewards(cell, by, "held_out", examples, answers)
+        if who in ("end", "peak") and trained_on(cell) == "reward_model":
+            found["trained_reward"] = ensemble.rewards(cell, examples, answers)
     if all(x.references for x in examples):
         references = [list(x.references) for x in examples]
-        found |= rouge(texts, references, cell.config["metrics"]["rouge"]["tokenizer"])
-        found["bertscore"] = bertscore(texts, references, encoder(cell))["f1"]
+        with phase("metrics"):
+            found |= rouge(texts, references, cell.config["metrics"]["rouge"]["tokenizer"])
+            found["bertscore"] = bertscore(texts, references, encoder(cell))["f1"]
     ours = found["gold" if cell.task.gold is not None else "held_out"]
     if who == "sft":
         found["win"] = [0.5] * len(texts)

@@ -56,6 +56,7 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     from ..training.batches import Models
     from ..training.loop import Optimization, Trained, spent, train
     from ..training.phases import after
+    from ..training.timing import Spent
     from ..training.tracking import accelerated, tracked
 
     spec = inputs(cell)
@@ -132,9 +133,14 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
     if alone.log:
         costs.append(spent(alone, [critic], [policy]))
     costs += [cell.notes(x, by=labels.labeller(cell)) for name, x in TAUGHT.items() if name in spec]
+    whole = Spent()
+    for trained in (alone, run):
+        whole.add(trained.spent)
+    cell.display.say(f"{name}: {whole}")
     return {
         "peak_update": run.peak_update,
         "updates": spec["updates"],
+        "spent": whole.fields,
         **{x: sum(found[x] for found in costs) for x in ("tokens", "flops")},
         "alarms": [alarm.words for alarm in alarms(run.log)],
     }

@@ -140,7 +140,12 @@ def build(
     words.save_pretrained(folder)
     pd.DataFrame(run.log).to_parquet(folder / "log.parquet")
     learned_from = "pairs" if isinstance(data, PairRows) else "labels"
-    return {**found, learned_from: len(data), "parameters": models.parameters(trunk)}
+    return {
+        **found,
+        learned_from: len(data),
+        "parameters": models.parameters(trunk),
+        "spent": run.spent,
+    }
 
 
 def measured_on_pairs(

@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -23,6 +23,7 @@ from .alarms import alarms
 from .batches import Batch, Models
 from .progress import Bar
 from .step import all_rows, assign, step
+from .timing import phase, watched
 
 
 class TrainingError(RuntimeError):
@@ -103,6 +104,7 @@ class Trained:
     peak_update: int | None = None  # by validation; None without it
     peak_state: Mapping[str, Tensor] | None = None  # the policy's parameters at the peak
     state: Any = None  # what credit remembers
+    spent: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # see timing.Spent
 
 
 def train(
@@ -164,62 +166,70 @@ def train(
     before = run.log[-1]["seconds"] if run.log else 0.0
     given, current, credit = None, None, None
     needs = algo.needs | getattr(algo, "credit_needs", frozenset())
-    for update in range(start, updates):
-        with models.autocast():
-            turn = feed(update, models)
-        if turn.batch is not given:
-            given = current = turn.batch
-            some = max(1, micro // current.responses_a_row)
-            if not following:  # else the reference will say something else at the next update
-                current = current.told(needs, models, some)
-            generator = torch.Generator().manual_seed(seed * 1_000_003 + update)
-            credit, state = assign(algo, current, models, state, generator, some)
-        trained = all_rows(current) if turn.rows is None else turn.rows
-        numbers = step(
-            algo, current, models, optimizer, accelerator,
-            credit=credit, rows=trained, micro=some, only=only, max_norm=optimization.max_norm,
-        )  # fmt: skip
-        if not all(map(math.isfinite, (numbers["loss"], numbers["grad_norm"]))):
-            raise TrainingError(
-                f"{stage}: the loss is {numbers['loss']} and its gradient's norm "
-                f"{numbers['grad_norm']} at update {update + 1} of {updates}: lower the learning "
-                f"rate (it is {optimization.lr:g}) or look for bad rows in the data"
-            )
-        row = {
-            "step": update + 1,
-            "lr": schedule.get_last_lr()[0],
-            "tokens": sum(current.cost(rows, models) for rows in trained.split(some)),
-            **numbers,
-        }
-        schedule.step()
-        if following:
-            following(update, models)
-        row |= turn.measured or {}
-        if update + 1 in measure:
-            found = dict(validate(models))
-            best = max((r.get("validation/score", -math.inf) for r in run.log), default=-math.inf)
-            if found["score"] > best:
-                run.peak_update = update + 1
-                run.peak_state = {k: v.clone() for k, v in models.policy.state_dict().items()}
-            row |= {f"validation/{name}": x for name, x in found.items()}
-        run.log.append({**row, "seconds": before + time.perf_counter() - began})
-        accelerator.log(run.log[-1], step=update + 1)
-        bar.advance(1, **row)
-        if say and turn.measured:
-            for alarm in alarms(run.log):
-                if alarm.update == update + 1:
-                    say(f"{stage}: {alarm.words}")
-        if turn.last and time.perf_counter() - saved > checkpoint_every:
-            save_checkpoint(checkpoints, {
-                "update": update + 1,
-                "state": state,
-                "run": run,
-                "feed": feed.state_dict() if isinstance(feed, Remembers) else None,
-                "models": {name: m.state_dict() for name, m in changing.items()},
-                "optimizer": optimizer.state_dict(),
-                "schedule": schedule.state_dict(),
-            })  # fmt: skip
-            saved = time.perf_counter()
+    with watched() as spent:
+        spent.add(kept.get("spent", {}) if kept else {})
+        for update in range(start, updates):
+            with phase("data"), models.autocast():
+                turn = feed(update, models)
+            if turn.batch is not given:
+                given = current = turn.batch
+                some = max(1, micro // current.responses_a_row)
+                generator = torch.Generator().manual_seed(seed * 1_000_003 + update)
+                with phase("scoring"):
+                    if not following:  # else the reference says something else at the next update
+                        current = current.told(needs, models, some)
+                    credit, state = assign(algo, current, models, state, generator, some)
+            trained = all_rows(current) if turn.rows is None else turn.rows
+            numbers = step(
+                algo, current, models, optimizer, accelerator,
+                credit=credit, rows=trained, micro=some, only=only, max_norm=optimization.max_norm,
+            )  # fmt: skip
+            if not all(map(math.isfinite, (numbers["loss"], numbers["grad_norm"]))):
+                raise TrainingError(
+                    f"{stage}: the loss is {numbers['loss']} and its gradient's norm "
+                    f"{numbers['grad_norm']} at update {update + 1} of {updates}: lower the learning "
+                    f"rate (it is {optimization.lr:g}) or look for bad rows in the data"
+                )
+            row = {
+                "step": update + 1,
+                "lr": schedule.get_last_lr()[0],
+                "tokens": sum(current.cost(rows, models) for rows in trained.split(some)),
+                **numbers,
+            }
+            schedule.step()
+            if following:
+                following(update, models)
+            row |= turn.measured or {}
+            if update + 1 in measure:
+                with phase("evaluation"):
+                    found = dict(validate(models))
+                best = max(
+                    (r.get("validation/score", -math.inf) for r in run.log), default=-math.inf
+                )
+                if found["score"] > best:
+                    run.peak_update = update + 1
+                    run.peak_state = {k: v.clone() for k, v in models.policy.state_dict().items()}
+                row |= {f"validation/{name}": x for name, x in found.items()}
+            run.log.append({**row, "seconds": before + time.perf_counter() - began})
+            accelerator.log(run.log[-1], step=update + 1)
+            bar.advance(1, **row)
+            if say and turn.measured:
+                for alarm in alarms(run.log):
+                    if alarm.update == update + 1:
+                        say(f"{stage}: {alarm.words}")
+            if turn.last and time.perf_counter() - saved > checkpoint_every:
+                save_checkpoint(checkpoints, {
+                    "update": update + 1,
+                    "state": state,
+                    "run": run,
+                    "feed": feed.state_dict() if isinstance(feed, Remembers) else None,
+                    "models": {name: m.state_dict() for name, m in changing.items()},
+                    "optimizer": optimizer.state_dict(),
+                    "schedule": schedule.state_dict(),
+                    "spent": spent.fields,
+                })  # fmt: skip
+                saved = time.perf_counter()
+    run.spent = spent.fields
     run.state = state
     return run
 

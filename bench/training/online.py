@@ -33,6 +33,7 @@ from .choice import Choice
 from .feeds import Shuffled, encode, mismatched
 from .loop import TrainingError
 from .phases import Answers, Sampler, measured, opponent
+from .timing import phase
 from .transfer import Transfer
 
 Phase = tuple[Batch, Mapping[str, float]]
@@ -113,7 +114,7 @@ class Online:
         temperature = self.sampler.plain.decoding.temperature
         given, more = {}, {}
         values = None
-        with torch.no_grad():
+        with torch.no_grad(), phase("scoring"):
             if models.reference is not None:
                 given["token_ref_logps"] = reference_logps(
                     models.reference, tokens, self.micro, temperature
@@ -138,15 +139,17 @@ class Online:
         if self.turn_discount is not None:
             ends = turns.ends(tokens.mask.cpu())
             asked = [own.examples[i] for i in own.owners]
-            earned = turns.earned(
-                ends, asked, own.samples, self.sampler.words, self.sampler.rewards
-            )
+            with phase("reward"):
+                earned = turns.earned(
+                    ends, asked, own.samples, self.sampler.words, self.sampler.rewards
+                )
             rewards = rewards - earned.sum(-1)
             extra["token_rewards"] = earned.to(self.device)
             discounts = torch.where(ends, self.turn_discount, 1.0)
             extra["token_discounts"] = discounts.to(self.device)
         if self.teacher is not None:
-            taught = reference_logps(self.teacher, tokens, self.micro, temperature)
+            with phase("scoring"):
+                taught = reference_logps(self.teacher, tokens, self.micro, temperature)
             extra["token_rewards"] = masked(taught - given["token_ref_logps"], tokens.mask)
             more["rollout/token_rewards"] = extra["token_rewards"].sum(-1).mean().item()
         pretrain = None

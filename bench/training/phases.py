@@ -15,6 +15,7 @@ from ..tasks.example import Example
 from .batches import Batch, Models
 from .feeds import Shuffled
 from .loop import Remembers, Turn
+from .timing import phase
 
 Reply = Callable[[int, str], str | None]  # to a response so far to the prompt of a number
 Rewards = Callable[[Sequence[Example], Sequence[Answer]], Sequence[float]]
@@ -124,29 +125,32 @@ class Sampler:
         """`noise` tells one draw of this sampler from another."""
         noise_seed = int(np.random.SeedSequence([self.seed, *noise]).generate_state(1)[0])
         prompts = [x.prompt for x in examples]
-        drawn = draw(
-            policy,
-            self.words,
-            prompts,
-            self.decoding,
-            noise_seed,
-            per_prompt=per_prompt,
-            reply=self.replies(examples),
-        )
+        with phase("rollout"):
+            drawn = draw(
+                policy,
+                self.words,
+                prompts,
+                self.decoding,
+                noise_seed,
+                per_prompt=per_prompt,
+                reply=self.replies(examples),
+            )
         return self.scored(Answers(examples, drawn))
 
     def greedy(self, policy: nn.Module, examples: Sequence[Example]) -> Answers:
         """The answer that a policy finds likeliest, token by token."""
         decoding = replace(self.decoding, temperature=0.0)
         prompts, reply = [x.prompt for x in examples], self.replies(examples)
-        drawn = draw(policy, self.words, prompts, decoding, self.seed, reply=reply)
+        with phase("rollout"):
+            drawn = draw(policy, self.words, prompts, decoding, self.seed, reply=reply)
         return self.scored(Answers(examples, drawn))
 
     def scored(self, answers: Answers) -> Answers:
         if self.rewards is None:
             return answers
         asked = [answers.examples[i] for i in answers.owners]
-        given = self.rewards(asked, answers_of(self.words, answers.samples))
+        with phase("reward"):
+            given = self.rewards(asked, answers_of(self.words, answers.samples))
         return replace(answers, rewards=torch.tensor(given, dtype=torch.float32))
 
 

@@ -13,6 +13,7 @@ from algos.core import Credits, over_tensors
 
 from .batches import Batch, Models
 from .observed import observed
+from .timing import phase
 
 
 @torch.no_grad()
@@ -58,7 +59,7 @@ def step(
 
     def scored(some: Tensor, forward: bool) -> Any:
         part = part_of(credit, batch.credited(some))
-        with models.autocast():
+        with phase("scoring"), models.autocast():
             scored = batch.score(algo.needs, models, some, forward)
         return scored.replace(credit=part)
 
@@ -73,8 +74,9 @@ def step(
         data = scored(some, forward=True)
         loss = algo.loss(data)
         share = loss.share(weights, only)
-        accelerator.backward(share)
-        sums["loss"] += share.item()
+        with phase("backward"):
+            accelerator.backward(share)
+            sums["loss"] += share.item()
         for name in loss.parts:
             sums[f"loss/{name}"] += loss.share(weights, {name}).item()
         inner = {f"{type(algo).__name__}/{name}": x for name, x in loss.metrics.items()}
@@ -83,9 +85,10 @@ def step(
             counts[name] += x.numel()
 
     trained = [p for group in optimizer.param_groups for p in group["params"]]
-    norm = accelerator.clip_grad_norm_(trained, max_norm)
-    optimizer.step()
-    optimizer.zero_grad()
+    with phase("optimizer"):
+        norm = accelerator.clip_grad_norm_(trained, max_norm)
+        optimizer.step()
+        optimizer.zero_grad()
     means = {name: total / max(counts.get(name, 1), 1) for name, total in sums.items()}
     return {**means, "grad_norm": float(norm)}
 

@@ -25,6 +25,7 @@ from ..stats.coverage import coverage, gap, optimum
 from ..tasks.example import Example
 from .arms import NULL, Arms
 from .phases import Answers, Rewards, Sampler
+from .timing import phase
 
 # The price of KL at which a source's picks are measured, in deviations of a reward: of normal rewards the
 # optimum is then as far from the policy, 1 / 2β² = 2 nats, as the best 4 of 32 are (log 8).
@@ -98,7 +99,8 @@ class Transfer:
         self, examples: Sequence[Example], answers: Sequence[Answer]
     ) -> tuple[list[float], np.ndarray]:
         """(true rewards, the same less the price of a missing end)."""
-        given = list(self.plain.rewards(examples, answers))
+        with phase("reward"):
+            given = list(self.plain.rewards(examples, answers))
         cut = np.array([not a.finished for a in answers])
         return given, np.array(given) - self.missing_end_penalty * cut
 
