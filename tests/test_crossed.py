@@ -26,9 +26,16 @@ def test_a_mean_by_hand():
 
 
 def test_what_columns_owe_to_noise_is_taken_off():
-    # columns ±2, rest ±1: M_s = 0, M_p = 2 · 8 = 16, M_e = 4
+    # columns ±2, rest ±1 and 0: M_s = 0, M_p = 3 · 8 = 24, M_e = 4 / 2
+    got = crossed_mean(np.array([[3.0, -3.0], [1.0, -1.0], [2.0, -2.0]]))
+    assert (got.value, got.error) == (0, pytest.approx(np.sqrt((24 - 2) / 6)))
+
+
+def test_two_seeds_that_happen_to_agree_are_not_sure():
+    # columns ±2, rest ±1: M_s = 0, for which M_e = 4 stands, and M_p = 2 · 8 = 16 as it is
     got = crossed_mean(np.array([[3.0, -3.0], [1.0, -1.0]]))
-    assert (got.value, got.error) == (0, pytest.approx(np.sqrt((16 - 4) / 4)))
+    assert (got.value, got.error) == (0, pytest.approx(np.sqrt((4 + 16) / 4)))
+    assert got.dof == pytest.approx(20 / (4 / 1 + 16 / 1))
 
 
 def test_degrees_of_freedom_are_weighed():

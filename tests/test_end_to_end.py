@@ -86,7 +86,8 @@ def test_a_cell_from_nothing(here, capfd):
     for path in (here / "runs/records").glob("*.json"):
         spent = json.loads(path.read_text())
         assert {"evaluation/reward", "evaluation/metrics", "cell"} <= spent["seconds"].keys()
-        assert spent["peak_memory_mb"]["process"] >= spent["peak_memory_mb"]["evaluation/metrics"]
+        peaks = spent["peak_memory_mb"]
+        assert peaks["process"] >= 0.98 * max(peaks.values())  # two counters of the kernel
 
     policy = told["policy"]
     from transformers import AutoModelForCausalLM, AutoTokenizer

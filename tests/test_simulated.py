@@ -64,9 +64,26 @@ def test_errors_are_as_often_as_promised(name):
     assert found.found == pytest.approx(0.8, abs=0.08)
 
 
+@pytest.mark.parametrize("name", WORLDS)
+def test_of_two_seeds_too_little_is_claimed_rather_than_too_much(name):
+    found = study(WORLDS[name], 2, 64, boards=150, methods=8)
+    assert found.false < 0.064
+    assert found.any_false < 0.064
+    assert found.held > 0.935
+
+
 def test_one_seed_says_nothing_of_other_seeds():
     assert study(WORLDS["seeds"], 1, 64, boards=30, methods=8).false > 0.3
     assert study(WORLDS["prompts"], 1, 64, boards=150, methods=8).false < 0.08
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prompts", [20, 256])
+@pytest.mark.parametrize("name", WORLDS)
+def test_a_thousand_boards_of_two_seeds(name, prompts):
+    found = study(WORLDS[name], 2, prompts, boards=1000, methods=10)
+    assert max(found.false, found.any_false) <= 0.064
+    assert found.held >= 0.93
 
 
 @pytest.mark.slow

@@ -312,7 +312,7 @@ def notes(
     if "prompts x seeds" in used:
         yield (
             "Intervals over seeds: Student's t, seeds and prompts both standing for others; of two "
-            "seeds those called 95 % hold 91 to 96 %."
+            "seeds they are wide on purpose, and those called 95 % hold 94 to 100 %."
         )
     if "combined" in used:
         yield (

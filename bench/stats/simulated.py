@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from .bootstrap import FLIPS, sign_flip
-from .crossed import LEVEL, Mean, adjusted, cautious_p, crossed_mean, detectable
+from .crossed import FEW, LEVEL, Mean, adjusted, cautious_p, crossed_mean, detectable
 
 POWER = 0.8  # with which the planted difference is found, as computed
 
@@ -33,7 +33,7 @@ class World:
     def error(self, seeds: int, prompts: int) -> Mean:
         """Of a difference, by the mean squares that are expected."""
         of_seeds = (prompts * self.seed**2 + self.answer**2) * (seeds > 1)
-        of_prompts = seeds * self.prompt**2 + self.answer**2 * (seeds == 1)
+        of_prompts = seeds * self.prompt**2 + self.answer**2 * (seeds <= FEW)
         total = of_seeds + of_prompts
         dof = total / (of_seeds / max(seeds - 1, 1) + of_prompts / (prompts - 1))
         return Mean(0.0, np.sqrt(total / (seeds * prompts)), dof)
