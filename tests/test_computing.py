@@ -1,6 +1,8 @@
 """Precision, compilation and memory are settings that leave what is learned as it is."""
 
+import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,12 +12,19 @@ from torch.testing import assert_close
 
 from algos import DPO, PPO, BradleyTerry
 from bench.models.build import as_laid_out, with_value_head
-from bench.models.computing import Computing, ComputingError, accelerator, device_of
+from bench.models.computing import (
+    Computing,
+    ComputingError,
+    accelerator,
+    device_of,
+    side_by_side,
+)
 from bench.models.rewards import RewardModel
 from bench.models.sampling import Decoding, sample, uniforms
 from bench.models.scoring import kl_along, reference_logps, score
 from bench.training.batches import Models
 from bench.training.feeds import PairRows
+from bench.training.loop import train
 from tests import tiny
 from tests.test_loop import WORDS, pairs, rollouts, run
 
@@ -24,6 +33,7 @@ WAYS = {
     "gradient_checkpointing": Computing(gradient_checkpointing=True),
     "offload_reference": Computing(offload_reference=True),
     "compile": Computing(compile=True),
+    "workers": Computing(workers=3),
 }
 PATHS = {"dpo": DPO(), "reward_model": BradleyTerry(), "ppo": PPO()}
 
@@ -60,6 +70,36 @@ def test_what_is_learned_is_the_same(name, layout, way, tmp_path):
     else:
         assert ours == pytest.approx(losses, abs=1e-5, rel=1e-5)
         assert_close(theirs, numbers, atol=1e-5, rtol=1e-5)
+
+
+def test_workers_add_up_in_order_and_leave_the_cores_of_others_alone(tmp_path):
+    cores = torch.get_num_threads()
+    losses, numbers = learned("dpo", "padded", Computing(), tmp_path / "plain")
+    ours, theirs = learned("dpo", "padded", WAYS["workers"], tmp_path / "workers")
+    assert (ours == losses, all(map(torch.equal, theirs, numbers))) == (True, True)
+    assert torch.get_num_threads() == cores
+
+
+def test_workers_do_as_they_are_told_and_answer_in_order():
+    together = threading.Barrier(2, timeout=30)
+
+    def work(x: int) -> tuple[int, bool, int]:
+        together.wait()  # two at a time, or never
+        return x, torch.is_grad_enabled(), torch.get_num_threads()
+
+    with torch.no_grad():
+        found = list(side_by_side(work, range(6), 2))
+    assert found == [(x, False, max(1, torch.get_num_threads() // 2)) for x in range(6)]
+    with pytest.raises(ZeroDivisionError):
+        list(side_by_side(lambda x: 1 / x, [1, 0], 2))
+
+
+def test_workers_are_of_one_process():
+    many = SimpleNamespace(num_processes=2)
+    models = Models(tiny.llama(), computing=WAYS["workers"])
+    with pytest.raises(ComputingError, match=r"model\.workers=3 is for one process"):
+        train(DPO(), None, models, None, updates=1, seed=0, micro=1, accelerator=many,
+              checkpoints=None, bar=None, stage="x")  # fmt: skip
 
 
 @pytest.mark.slow  # the compiler takes its time
@@ -165,6 +205,7 @@ def test_what_is_scored_is_compiled_and_what_is_drawn_is_not(monkeypatch):
         (lambda: Computing(precision="fp16"), r"model\.precision is 'fp16': one of float32, bf16"),
         (lambda: Computing(compile=True).learning(as_laid_out(tiny.llama(), "packed")),
          r"each would be compiled anew"),
+        (lambda: Computing(workers=0), r"model\.workers is 0: one or more"),
         (lambda: accelerator("gpu"), r"device is 'gpu': one of auto, cpu, cuda"),
     ],
 )  # fmt: skip

@@ -7,10 +7,11 @@ reference; they are evaluated in float32 and as they are.
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from functools import partial
-from typing import Any
+from functools import cache, partial
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator, cpu_offload
@@ -22,6 +23,7 @@ from .packing import is_packed
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("float32", "bf16")
 COMPILERS = ("c++", "g++", "clang++")
+Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
 class ComputingError(ValueError):
@@ -32,14 +34,19 @@ class ComputingError(ValueError):
 class Computing:
     """`bf16`: products of matrices in bfloat16, sums and softmax in float32 (torch.autocast). A model
     with gradient checkpointing keeps what its layers read, and computes the rest again in the backward
-    pass. An offloaded reference waits in the host's memory, and each layer comes when it is its turn."""
+    pass. An offloaded reference waits in the host's memory, and each layer comes when it is its turn.
+    Micro-batches are computed by so many `workers` side by side, each with its share of the cores: small
+    ones take less time so than one after the other on all cores, and more memory."""
 
     precision: str = "float32"
     compile: bool = False
     gradient_checkpointing: bool = False
     offload_reference: bool = False
+    workers: int = 1
 
     def __post_init__(self):
+        if self.workers < 1:
+            raise ComputingError(f"model.workers is {self.workers}: one or more")
         if self.precision not in PRECISIONS:
             raise ComputingError(
                 f"model.precision is {self.precision!r}: one of {', '.join(PRECISIONS)} (fp16 would "
@@ -73,6 +80,30 @@ class Computing:
         if self.offload_reference:
             return offloaded(model)
         return compiled(model) if self.compile else model
+
+
+def side_by_side(
+    work: Callable[[Item], Result], items: Sequence[Item], workers: int
+) -> Iterator[Result]:
+    """work(item) of each, in their order, so many at a time."""
+    if workers == 1:
+        yield from map(work, items)
+        return
+    differentiable = torch.is_grad_enabled()  # which threads do not inherit
+
+    def done(item: Item) -> Result:
+        with torch.set_grad_enabled(differentiable):
+            return work(item)
+
+    for i in range(0, len(items), workers):
+        yield from list(threads(workers).map(done, items[i : i + workers]))
+
+
+@cache
+def threads(workers: int) -> ThreadPoolExecutor:
+    """Each with its share of the cores."""
+    cores = max(1, torch.get_num_threads() // workers)
+    return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(cores,))
 
 
 def accelerator(device: str = "auto", **how: Any) -> Accelerator:

@@ -5,6 +5,7 @@ The language-model head and the softmax see response positions alone; what a los
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from threading import Lock
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from .tokens import Tokens
 
 REFERENCE = frozenset({"token_ref_logps", "token_ref_kl"})
 NUMBERS = 1 << 25  # of the distributions of one model held at a time: 128 MB
+LOUD = Lock()
 
 
 def before_head(model: nn.Module, tokens: Tokens) -> tuple[nn.Module, Tensor]:
@@ -37,17 +39,22 @@ def before_head(model: nn.Module, tokens: Tokens) -> tuple[nn.Module, Tensor]:
 
 def head_is_plain(model: nn.Module) -> bool:
     """Whether logits are the head of the last hidden state and nothing else (no cap, no scale)."""
-    if not hasattr(model, "_prefzoo_plain_head"):
-        ids = torch.arange(2, device=device_of(model))[None]  # one may be padding
-        head = model.get_output_embeddings()
-        # Made loud: a cap at 30 does not show in the small logits of a fresh model.
-        louder = head.register_forward_hook(lambda head, hidden, logits: 1000 * logits)
-        with torch.no_grad():
-            ours = head(model.base_model(input_ids=ids, use_cache=False).last_hidden_state)
-            logits = model(input_ids=ids, use_cache=False).logits
-        louder.remove()
-        model._prefzoo_plain_head = bool(torch.allclose(ours, logits, rtol=1e-4, atol=1e-3))
+    with LOUD:  # who works beside this one hears nothing of it
+        if not hasattr(model, "_prefzoo_plain_head"):
+            model._prefzoo_plain_head = plain_when_loud(model)
     return model._prefzoo_plain_head
+
+
+@torch.no_grad()
+def plain_when_loud(model: nn.Module) -> bool:
+    """A cap at 30 does not show in the small logits of a fresh model."""
+    ids = torch.arange(2, device=device_of(model))[None]  # one may be padding
+    head = model.get_output_embeddings()
+    louder = head.register_forward_hook(lambda head, hidden, logits: 1000 * logits)
+    ours = head(model.base_model(input_ids=ids, use_cache=False).last_hidden_state)
+    logits = model(input_ids=ids, use_cache=False).logits
+    louder.remove()
+    return bool(torch.allclose(ours, logits, rtol=1e-4, atol=1e-3))
 
 
 def spread(flat: Tensor, mask: Tensor) -> Tensor:

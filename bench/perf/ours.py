@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from torch import nn
+from torch import get_num_threads, nn
 
 from algos import DPO, GRPO, KTO, RLOO, SFT, TDPO2, BradleyTerry
 
 from ..models.build import as_laid_out, with_value_head
+from ..models.computing import Computing
 from ..models.packing import by_prompt
 from ..models.rewards import RewardModel
 from ..models.sampling import Decoding
@@ -80,9 +81,13 @@ class Run:
 
 def prepared(of: Workload, steps: int) -> Run:
     words, algo = tokenizer(of), LOSSES[of.loss]
-    accelerator = Accelerator(mixed_precision="bf16" if of.bf16 else "no")
+    accelerator = Accelerator()
     device = accelerator.device
-    models = Models(policy=packed(of, device))
+    computing = Computing(
+        precision="bf16" if of.bf16 else "float32",
+        workers=get_num_threads() if device.type == "cpu" else 1,
+    )
+    models = Models(policy=packed(of, device), computing=computing)
     if of.loss not in ("sft", "rm"):
         models.reference = packed(of, device)
     made = partial(Run, algo, steps=steps, accelerator=accelerator)
@@ -94,10 +99,11 @@ def prepared(of: Workload, steps: int) -> Run:
         return made(Shuffled(told, len(rows), of.responses, 0), models)
     given = pair_rows(of, words, of.pairs * steps)
     if of.loss == "rm":
-        models = Models(reward=RewardModel(with_value_head(models.policy), "last"))
+        reward = RewardModel(with_value_head(models.policy), "last")
+        models = Models(reward=reward, computing=computing)
     if of.precomputed:
         known = {f"{x}_ref_logps": stored(models.reference, getattr(given, x)) for x in SIDES}
-        given, models = replace(given, **known), Models(policy=models.policy)
+        given, models = replace(given, **known), replace(models, reference=None)
     return made(compared(algo, given, of.responses, 0, PAD, device), models)
 
 

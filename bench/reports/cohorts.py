@@ -21,6 +21,7 @@ AS_EVER = {  # settings that older records do not name, and what they were
     "model.compile": False,
     "model.gradient_checkpointing": False,
     "model.offload_reference": False,
+    "model.workers": 1,
     "metrics.rouge.tokenizer": "latin",
 }
 

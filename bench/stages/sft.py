@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 VERSION = 2
 # How the model reads rows and computes, where nothing is said of it: other ways make other last digits.
-USUAL = {"layout": "padded", "precision": "float32", "compile": False}
+USUAL = {"layout": "padded", "precision": "float32", "compile": False, "workers": 1}
 
 
 def inputs(cell: "Cell") -> dict[str, Any]:

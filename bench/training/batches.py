@@ -23,7 +23,7 @@ from algos.core import (
     Rollouts,
 )
 
-from ..models.computing import Computing, device_of
+from ..models.computing import Computing, device_of, side_by_side
 from ..models.packing import by_prompt, is_packed
 from ..models.rewards import RewardModel
 from ..models.scoring import REFERENCE, reference_logps, score, state_values
@@ -172,11 +172,15 @@ class LabelBatch(Batch):
         name, missing = "token_ref_logps", needs - self.given.keys()
         if self.mismatched is None or models.reference is None or name not in missing:
             return self
-        found = []
-        for rows in torch.arange(len(self)).split(max(1, micro // 2)):
+
+        def read(rows: Tensor) -> Tensor:
             both = self.tokens[rows] + self.mismatched[rows]
-            found.append(reference_logps(models.reference, both, len(both)).view(2, len(rows), -1))
-        own, others = torch.cat(found, 1)
+            with models.autocast():
+                return reference_logps(models.reference, both, len(both)).view(2, len(rows), -1)
+
+        cuts = torch.arange(len(self)).split(max(1, micro // 2))
+        parts = list(side_by_side(read, cuts, models.computing.workers))
+        own, others = torch.cat(parts, 1)
         return replace(
             self,
             given={**self.given, name: own[:, : self.tokens.width]},

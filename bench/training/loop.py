@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from algos.core import Credits
 
 from ..models.build import parameters
+from ..models.computing import ComputingError
 from .alarms import alarms
 from .batches import Batch, Models
 from .progress import Bar
@@ -131,6 +132,11 @@ def train(
     """Train in place. `validate` returns numbers of which `score` (higher is better) picks the peak."""
     from transformers import get_scheduler
 
+    if models.computing.workers > 1 and accelerator.num_processes > 1:
+        raise ComputingError(
+            f"model.workers={models.computing.workers} is for one process on a CPU, and there are "
+            f"{accelerator.num_processes}: set model.workers=1"
+        )
     groups, seen = [], set()
     for name, model in models.trained.items():
         own = [p for p in model.parameters() if id(p) not in seen]  # two heads may share a body

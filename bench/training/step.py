@@ -1,16 +1,18 @@
 """The step: a batch, its credit, its loss, the gradient, the optimizer."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
+from torch.autograd import grad
 from torch.nn.functional import pad
 
-from algos.core import Credits, over_tensors
+from algos.core import Credits, Loss, over_tensors
 
+from ..models.computing import side_by_side
 from .batches import Batch, Models
 from .observed import observed
 from .timing import phase
@@ -28,12 +30,15 @@ def assign(
     if not isinstance(algo, Credits):
         return None, state
     needs, cuts = algo.needs | algo.credit_needs, all_rows(batch).split(micro)
-    with models.autocast():
-        if algo.credit_is_aside:
-            parts = [batch.aside(needs, models, rows) for rows in cuts]
-        else:
-            forward = not hasattr(batch, "token_old_logps")
-            parts = [batch.score(needs, models, rows, forward) for rows in cuts]
+    forward = not hasattr(batch, "token_old_logps")
+
+    def scored(rows: Tensor) -> Any:
+        with models.autocast():
+            if algo.credit_is_aside:
+                return batch.aside(needs, models, rows)
+            return batch.score(needs, models, rows, forward)
+
+    parts = list(side_by_side(scored, cuts, models.computing.workers))
     return algo.credit(gathered(parts), state, generator)
 
 
@@ -69,28 +74,46 @@ def step(
             for name, weight in algo.loss(scored(some, forward=False)).weights.items():
                 weights[name] = weights.get(name, 0) + weight
 
-    sums, counts = Counter(), Counter()
-    for some in parts:
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    workers = models.computing.workers
+
+    def learned(some: Tensor) -> tuple[Any, Loss, float, Sequence[Tensor | None]]:
+        """(what was scored, its loss, its share of the whole, the gradient where it is not added up)."""
         data = scored(some, forward=True)
         loss = algo.loss(data)
         share = loss.share(weights, only)
         with phase("backward"):
+            if workers > 1:
+                return data, loss, share.item(), grad(share, trained, allow_unused=True)
             accelerator.backward(share)
-            sums["loss"] += share.item()
-        for name in loss.parts:
-            sums[f"loss/{name}"] += loss.share(weights, {name}).item()
-        inner = {f"{type(algo).__name__}/{name}": x for name, x in loss.metrics.items()}
-        for name, x in (observed(data) | inner).items():
-            sums[name] += x.sum().item()
-            counts[name] += x.numel()
+            return data, loss, share.item(), ()
 
-    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    sums, counts = Counter(), Counter()
+    with phase("scoring"):  # all of it, where workers learn side by side
+        for data, loss, share, gradient in side_by_side(learned, parts, workers):
+            if gradient:
+                accumulate(trained, gradient)
+            sums["loss"] += share
+            for name in loss.parts:
+                sums[f"loss/{name}"] += loss.share(weights, {name}).item()
+            inner = {f"{type(algo).__name__}/{name}": x for name, x in loss.metrics.items()}
+            for name, x in (observed(data) | inner).items():
+                sums[name] += x.sum().item()
+                counts[name] += x.numel()
+
     with phase("optimizer"):
         norm = accelerator.clip_grad_norm_(trained, max_norm)
         optimizer.step()
         optimizer.zero_grad()
     means = {name: total / max(counts.get(name, 1), 1) for name, total in sums.items()}
     return {**means, "grad_norm": float(norm)}
+
+
+def accumulate(parameters: Sequence[Tensor], gradient: Sequence[Tensor | None]) -> None:
+    """In the order of the micro-batches, so that the sum has the same bits each time."""
+    for x, some in zip(parameters, gradient, strict=True):
+        if some is not None:
+            x.grad = some if x.grad is None else x.grad.add_(some)
 
 
 def all_rows(batch: Batch) -> Tensor:
