@@ -15,10 +15,13 @@ from types import ModuleType
 from typing import Any
 
 from .metrics.diversity import distinct
+from .metrics.refusal import refusals
+from .metrics.win_rate import wins
 from .names import Unknown
 from .reports import record as records
 from .reports.record import Metric, Record
 from .stages import (
+    ai_labeller,
     coverage,
     disagreement,
     ensemble,
@@ -35,10 +38,11 @@ from .stages import (
     simulated_boards,
     token_rewards,
     tokenizer,
+    verdicts,
 )
 from .stages.cell import Cell, name_of
 from .stages.decoding import decoding_key
-from .stats.bootstrap import expanded, mean_interval
+from .stats.bootstrap import expanded, mean_interval, wilson
 from .stats.length_control import at_equal_length
 from .store import Store, content_hash, write_atomically
 from .training.progress import Display
@@ -167,11 +171,14 @@ def kind_of(cell: Cell) -> str:
 
 def identity(cell: Cell, name: str, control: bool = False) -> str:
     """A hash of everything that determines the numbers of a row."""
+    who = name if control else "end"
+    judged = [cell.inputs(verdicts, who=who)] if verdicts.wanted(cell) else []
     if control:
-        return content_hash(cell.inputs(evaluate, who=name))
+        answered = cell.inputs(evaluate, who=who)
+        return content_hash([answered, *judged] if judged else answered)
     others = [cell.inputs(stage) for stage in more(cell)]
     if "evaluate" in cell.config["stages"]:
-        return content_hash([cell.inputs(evaluate, who="end"), name, *others])
+        return content_hash([cell.inputs(evaluate, who=who), name, *others, *judged])
     report = cell.inputs(reward_report)
     return content_hash([report, *others] if others else report)
 
@@ -187,12 +194,14 @@ def policy_record(cell: Cell, run_id: str) -> Record:
     at = notes["peak_update"]
     peak = end if at in (None, notes["updates"]) else cell.make(evaluate, who="peak")
     folder = Path(cell.config["runs"]) / "records"
-    per_prompt = records.write_per_prompt(run_id, answers(end), folder)
+    table, found = told(cell, "end", run_id)
+    per_prompt = records.write_per_prompt(run_id, table, folder)
     log = folder.parent / "training" / f"{run_id}.parquet"
     write_atomically(log, (made / "log.parquet").read_bytes())
     signed = {"trained_reward": ensemble.signature(cell)}
     trained = pd.read_parquet(log)
-    at_end = metrics(end, **signed) | even(cell, end) | of_arms(trained) | besides(cell, run_id)
+    at_end = metrics(end, **signed) | even(cell, end) | found
+    at_end |= of_arms(trained) | besides(cell, run_id)
     said = common(cell, cell.config["name"], run_id)
     said["budget"] |= {"tokens": notes["tokens"], "flops": notes["flops"]}
     return Record(
@@ -244,18 +253,69 @@ def besides(cell: Cell, run_id: str) -> dict[str, Metric]:
 def control_record(cell: Cell, who: str, run_id: str) -> Record:
     start = time.perf_counter()
     made = cell.make(evaluate, who=who)
-    per_prompt = records.write_per_prompt(
-        run_id, answers(made), Path(cell.config["runs"]) / "records"
-    )
+    table, found = told(cell, who, run_id)
+    per_prompt = records.write_per_prompt(run_id, table, Path(cell.config["runs"]) / "records")
     return Record(
         **common(cell, who, run_id),
         kind="control",
         policy=str(cell.make(sft)) if who == "sft" else None,
         reward_models=normalizations(cell, judges(cell)),
-        metrics={"end": metrics(made)},
+        metrics={"end": metrics(made) | found},
         per_prompt=per_prompt,
         **costs(cell, start, {"evaluation": cell.notes(evaluate, who=who)}),
     )
+
+
+def told(cell: Cell, who: str, run_id: str) -> tuple[Any, dict[str, Metric]]:
+    """The table of answers with what is worked out from it and what the judge says, and the metrics of
+    both; the judge's verdicts are copied beside the records."""
+    import pandas as pd
+
+    made = cell.make(evaluate, who=who)
+    table = answers(made)
+    columns = worked_out(cell, table)
+    found = shares(table["split"], columns, json.loads((made / "signatures.json").read_text()))
+    if verdicts.wanted(cell):
+        file = cell.make(verdicts, who=who) / "verdicts.parquet"
+        copy = Path(cell.config["runs"]) / "verdicts" / f"{run_id}.parquet"
+        write_atomically(copy, file.read_bytes())
+        said = verdicts.columns(pd.read_parquet(file))
+        columns = columns.join(said.loc[table["prompt_id"]].reset_index(drop=True))
+        noted = cell.notes(verdicts, who=who)["metrics"]
+        found |= {name: Metric(**x) for name, x in noted.items()}
+    return table.join(columns), found
+
+
+def worked_out(cell: Cell, table: Any) -> Any:
+    """Of each answer what no artifact holds: whether it wins over the reference, and whether it refuses
+    what is to be refused, or could be met."""
+    import pandas as pd
+
+    found: dict[str, Any] = {}
+    if "references" in evaluate.controls(cell):
+        judge = "gold" if cell.task.gold is not None else "held_out"
+        theirs = answers(cell.make(evaluate, who="references"))[judge]
+        found["win_rate_over_references"] = wins(table[judge], theirs)
+    if cell.task.refusal is not None:
+        examples = [x for _, x in evaluate.test_examples(cell)]
+        found |= refusals(cell.task.refusal, examples, table["response"])
+    return pd.DataFrame(found, index=table.index)
+
+
+def shares(splits: Any, columns: Any, signed: Mapping[str, str]) -> dict[str, Metric]:
+    """Means over the prompts that a column tells of, with 95 % intervals, of each test split."""
+    against = signed["win_rate"].replace("the SFT model's answers", "the references")
+    found = {}
+    for split, rows in columns.groupby(splits):
+        for name in rows.columns[rows.notna().any()]:
+            there = rows[name].dropna()
+            found[name + split.removeprefix("test")] = Metric(
+                **wilson(there.sum(), len(there)).fields,
+                estimator="mean over prompts, Wilson interval",
+                signature=against if name == "win_rate_over_references" else None,
+                unit="share",
+            )
+    return found
 
 
 def reward_model_record(cell: Cell, run_id: str) -> Record:
@@ -431,9 +491,22 @@ def known(cell: Cell) -> dict[str, Any]:
             "reference": cell.key(sft),
             "reward_model": cell.key(reward_model, by=by, part="train"),
             "held_out_reward_model": cell.key(reward_model, by=by, part="held_out"),
-            "others": {"labels_by": labels.labeller(cell), "vocabulary": str(words["vocabulary"])},
+            "others": {
+                "labels_by": labels.labeller(cell),
+                "vocabulary": str(words["vocabulary"]),
+                **asked(cell),
+            },
         },
     }
+
+
+def asked(cell: Cell) -> dict[str, str]:
+    """The judge of the evaluation and the labeller of the training, so that a board can tell whether a
+    row was trained on its judge."""
+    if not verdicts.wanted(cell):
+        return {}
+    both = {"judge": cell.config["judge"], "labeller": cell.config["feedback"].get("labeller")}
+    return {name: ai_labeller.identity(spec) for name, spec in both.items() if spec is not None}
 
 
 def algorithm_key(target: str) -> str:

@@ -108,7 +108,7 @@ class Endpoint:
             from openai import OpenAI
         except ImportError as error:
             raise LabellerError(
-                "feedback=endpoint speaks through the package openai: pip install 'prefzoo[endpoint]'"
+                "an endpoint is asked through the package openai: pip install 'prefzoo[endpoint]'"
             ) from error
         return OpenAI(
             base_url=self.base_url,
@@ -146,7 +146,7 @@ class Endpoint:
             if cap is not None and so_far >= cap:
                 raise LabellerError(
                     f"the budget of {self.model} is spent: {so_far} of {cap} {name[4:]}; what it "
-                    f"answered is kept: raise feedback.labeller.requests.{name} to go on"
+                    f"answered is kept: raise its requests.{name} to go on"
                 )
 
     def _said(self, client: Any, body: Mapping[str, Any]) -> tuple[dict[str, Any], int]:

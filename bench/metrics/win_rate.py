@@ -31,3 +31,9 @@ def both_orders(prefer: Callable[[Texts, Texts], P], a: Texts, b: Texts) -> P:
     that could not be read should be NaN, which stays NaN: never a coin's.
     """
     return (prefer(a, b) + 1 - prefer(b, a)) / 2
+
+
+def won(preferences: ArrayLike, atol: float = 1e-6) -> np.ndarray:
+    """1 where P(ours is better) is above ½, ½ where it is within atol of it, else 0; NaN stays NaN."""
+    away = np.asarray(preferences, float) - 0.5
+    return (1 + np.sign(np.where(np.abs(away) <= atol, 0.0, away))) / 2

@@ -25,11 +25,14 @@ from .estimates import (
     made_anew,
     numbers,
 )
+from .judges import BY_JUDGE, Judge, judges, one_judge, trained_on_judge
+from .judges import notes as notes_of_judges
 from .record import Record
 
 Section = Literal["ranked", "trained_on", "unranked", "control", "failed"]
 
-SIGNALS = ("gold", "win_rate", "held_out")  # the first that exists ranks
+# The first that exists ranks; what a judge says, where one judged all methods.
+SIGNALS = ("gold", BY_JUDGE, "win_rate", "held_out")
 CONTROLS = (
     "reference references best_of_16_gold best_of_16 sft constant copied_prompt empty".split()
 )
@@ -72,6 +75,12 @@ COLUMNS = (
     Column("kl", "KL", "from the SFT model, per response", "KL", 2, True),
     Column("win_rate", "win rate vs SFT ↑", "ties are half", "win rate", 2, True),
     Column("win_rate_at_equal_length", "win rate, equal length ↑", "were both equally long"),
+    Column("win_rate_over_references", "win rate vs references ↑", "ties are half"),
+    Column(BY_JUDGE, "judged vs SFT ↑", "win rate by the model of judge=", "judged", 2),
+    Column(f"{BY_JUDGE}_over_references", "judged vs references ↑", "win rate by that model"),
+    Column(f"{BY_JUDGE}_at_equal_length", "judged, equal length ↑", "were both equally long"),
+    Column("refusal_rate", "refused ↑", "of requests that are to be refused, those that are"),
+    Column("over_refusal_rate", "over-refused ↓", "of requests that can be met, those refused"),
     Column("rouge1", "ROUGE-1 ↑", "unigram F1 with the references"),
     Column("rouge2", "ROUGE-2 ↑", "bigram F1 with the references"),
     Column("rougeL", "ROUGE-L ↑", "longest common subsequence, F1", "ROUGE-L", 3, True),
@@ -149,6 +158,7 @@ class Table:
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
     legend: tuple[str, ...] = ()
+    judges: tuple[Judge, ...] = ()  # of `judge=`
 
 
 @dataclass(frozen=True)
@@ -166,6 +176,8 @@ def trained_on(run: Record, signal: str) -> bool:
     """The run was trained on the very signal, by its feedback or by the reward's signature."""
     trained, judged = (run.metrics.end.get(name) for name in ("trained_reward", signal))
     same = trained and judged and trained.signature and trained.signature == judged.signature
+    if signal == BY_JUDGE:
+        same = trained_on_judge(run)
     taught = TRAINED_ON.get(run.feedback or "", ())
     if signal == "win_rate" and "gold" not in run.metrics.end:  # held_out tells who wins
         signal = "held_out"
@@ -502,6 +514,8 @@ def table(members: Sequence[Cohort], answers: Answers, remember: Remember) -> Ta
         for name, metric in r.metrics.end.items()
         if metric.value is not None and r.kind == "policy"
     }
+    if not one_judge(runs):
+        judged.discard(BY_JUDGE)
     signal = next((s for s in SIGNALS if s in judged), None)
     sft = {r.seed: r for r in runs if r.kind == "control" and r.recipe == "sft" and r.metrics.end}
     rows = []
@@ -527,12 +541,13 @@ def table(members: Sequence[Cohort], answers: Answers, remember: Remember) -> Ta
         )
     rows = ordered(corrected(rows), signal)
     all_runs = runs or [r for c in members for r in c.runs.values()]
-    task, said = all_runs[0].task, traits(runs)
+    task, said, asked = all_runs[0].task, traits(runs), judges(runs, answers)
     return Table(
         task.name if task.version is None else f"{task.name} v{task.version}",
         about(all_runs, signal),
         signal,
         rows,
-        tuple(notes(rows, all_runs, signal, said)),
+        (*notes(rows, all_runs, signal, said), *notes_of_judges(runs, asked)),
         legend(rows, said),
+        asked,
     )

@@ -96,7 +96,7 @@ def samples(runs: Sequence[Record], frames: Frames, limit: int) -> dict[str, Any
     chosen = evenly(asked, min(PROMPTS, fit))
     texts: dict[str, int] = {}
     shared = set.intersection(*(set(frame) for frame in told.values()))
-    names = ["gold", "win_rate", "held_out", "proxy", "kl", "length"]
+    names = ["gold", "win_rate", "win_rate_by_judge", "held_out", "proxy", "kl", "length"]
     metrics = [name for name in names if PER_PROMPT.get(name, name) in shared | {"kl"}]
     rows = {name: answered(frame, chosen, metrics, texts) for name, frame in told.items()}
     known = {r.recipe: rows[r.run_id] for r in runs if r.kind == "control" and r.run_id in rows}

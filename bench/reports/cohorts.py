@@ -12,9 +12,11 @@ from typing import Any
 
 from .record import Base, Record
 
-# Of a config: what determines no number of a row, or does so by its seed or by its parents, which
-# `Base` compares.
-BOOKKEEPING = set("seed shared_seed overrides runs store stages other trackers device".split())
+# Of a config: what determines no number of a row, only whether it has it, or does so by its seed or by
+# its parents, which `Base` compares. Who a judge is stands in the signatures of its metrics.
+BOOKKEEPING = set(
+    "seed shared_seed overrides runs store stages other trackers device judge".split()
+)
 AS_EVER = {  # settings that older records do not name, and what they were
     "model.layout": "padded",
     "model.precision": "float32",

@@ -8,7 +8,7 @@ script: the page's own policy allows that one script and that one style, by thei
 import json
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +22,7 @@ from markupsafe import Markup
 from .board import COLUMNS, MODEL_COLUMNS, Board, Row, Table, board, count
 from .carried import CURVES, SAMPLES, best_of_n, curves, few, proxy_path, rewarded, samples
 from .estimates import Cell, Frames
+from .judges import LIKINGS, UNREAD, Judge, judged_by
 from .publish import folder_of_records
 from .record import Record, RecordError, read_all, read_all_per_prompt
 from .render import mark, number, p_value, present, said
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 TEMPLATE = Path(__file__).parent / "template"
-REWARDS = ("gold", "win_rate", "held_out", "proxy", "rougeL", "bertscore")  # of the frontier's axis
+# Of the frontier's axis.
+REWARDS = ("gold", "win_rate", "win_rate_by_judge", "held_out", "proxy", "rougeL", "bertscore")
 PHASES = ("data", "rollout", "reward", "scoring", "backward", "optimizer", "evaluation", "other")
 BESIDE = ("training", "token_rewards", "overoptimization")  # folders beside that of the records
 STRIP = 96  # pixels of a row's interval
@@ -94,6 +96,7 @@ def html(runs: Runs, refresh: int | None = None) -> str:
     )
     writer.globals |= {"mark": mark, "number": number, "present": present, "said": said}
     writer.globals |= {"p_value": p_value, "times": times, "PHASES": PHASES}
+    writer.globals |= {"p_value": p_value, "judged": judged, "likings": LIKINGS}
     writer.globals |= {"count": count, "span": span, "strip": strip, "words": words, "STRIP": STRIP}
     carried = data(found, runs)
     return writer.get_template("page.html").render(
@@ -210,6 +213,17 @@ def times(table: Table, records: Mapping[str, Record]) -> list[Times]:
 def of_phases(told: Mapping[str, float], stage: str = "training") -> dict[str, float]:
     """{"training/backward": 3} -> {"backward": 3}."""
     return {k.partition("/")[2]: x for k, x in told.items() if k.startswith(f"{stage}/")}
+
+
+def judged(
+    judge: Judge, table: Table, records: Mapping[str, Record]
+) -> Iterator[tuple[str, Mapping[str, Cell]]]:
+    """What a judge likes: on all methods together, and on each row."""
+    unread = {UNREAD: Cell(judge.unread / judge.answers)} if judge.answers else {}
+    yield "all methods", {**judge.likings, **unread}
+    for row in table.rows:
+        if row.cells and judged_by(records[row.runs[0]]) == judge.name:
+            yield row.recipe, row.cells
 
 
 # ------------------------------------------------------------------------------ for page.js

@@ -1,7 +1,10 @@
 """The AI labeller of a recipe, as its feedback describes it: a language model here or behind an
 endpoint, or the simulated judge."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from hashlib import file_digest
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +13,7 @@ from ..feedback import gold, rouge
 from ..feedback.answer import Answer
 from ..feedback.judge import SimulatedJudge
 from ..feedback.labeller import Labeller, LabellerError, Questions, Speaker, Verdicts
+from ..store import content_hash
 from ..tasks.example import Example
 
 if TYPE_CHECKING:
@@ -22,8 +26,29 @@ SENDING = ("requests", "rows")  # settings that change no answer
 
 def settings(cell: "Cell", who: str) -> dict[str, Any]:
     """All that determines what the `labeller` or the `judge` of the recipe says."""
-    said = cell.config["feedback"][who]
-    return {name: x for name, x in said.items() if name not in SENDING}
+    return deciding(cell.config["feedback"][who])
+
+
+def deciding(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a labeller's settings that change an answer."""
+    return {name: x for name, x in spec.items() if name not in SENDING}
+
+
+def identity(spec: Mapping[str, Any]) -> str:
+    """Who is asked: a server and a name, a hub id, or the weights of a folder wherever it lies."""
+    model = str(spec["model"])
+    if "base_url" in spec:
+        return f"{model} at {spec['base_url']}"
+    return weights(model) if Path(model).is_dir() else model
+
+
+@cache
+def weights(folder: str) -> str:
+    """sha256 of the sha256s of a folder's safetensors files."""
+    found = sorted(Path(folder).glob("*.safetensors"))
+    if not found:
+        raise LabellerError(f"{folder} holds no safetensors: save the model with save_pretrained")
+    return content_hash([file_digest(path.open("rb"), "sha256").hexdigest() for path in found])
 
 
 def scorer(cell: "Cell") -> str:
@@ -37,12 +62,16 @@ def scorer(cell: "Cell") -> str:
 
 
 def language_model(cell: "Cell") -> Labeller:
-    """What `feedback.labeller` names: behind `base_url` if there is one, else loaded here."""
-    spec = cell.config["feedback"]["labeller"]
+    """What `feedback.labeller` names."""
+    return described(cell, cell.config["feedback"]["labeller"])
+
+
+def described(cell: "Cell", spec: Mapping[str, Any]) -> Labeller:
+    """What some settings name: behind `base_url` if there is one, else loaded here."""
     return Labeller(speaker(cell, spec), Questions.of(spec["questions"]))
 
 
-def speaker(cell: "Cell", spec: dict[str, Any]) -> Speaker:
+def speaker(cell: "Cell", spec: Mapping[str, Any]) -> Speaker:
     tokens = spec["rationale_tokens"]
     if "base_url" in spec:
         from ..feedback.endpoint import Endpoint, Requests
@@ -70,18 +99,24 @@ def verdicts(
     cell: "Cell", examples: Sequence[Example], first: Sequence[Answer], second: Sequence[Answer]
 ) -> tuple[list[float], dict[str, Any]]:
     """P(first ≻ second) for each pair, NaN where it could not be read; what the labeller is like."""
-    labeller = language_model(cell)
     rows = [(x.prompt, a.text, b.text) for x, a, b in zip(examples, first, second, strict=True)]
+    found = asked(cell, language_model(cell), rows, "labels (labeller)")
+    return found.preferences.tolist(), found.notes
+
+
+def asked(
+    cell: "Cell", labeller: Labeller, rows: Sequence[tuple[str, str, str]], title: str
+) -> Verdicts:
+    """What a labeller says of (prompt, a, b), row by row; `title` is what people see meanwhile."""
     there, back = [np.empty(0)], [np.empty(0)]
-    with cell.display.stage("labels (labeller)", len(rows)) as bar:
+    with cell.display.stage(title, len(rows)) as bar:
         for i in range(0, len(rows), AT_ONCE):
             some = rows[i : i + AT_ONCE]
             said = labeller.verdicts(*map(list, zip(*some, strict=True)))
             there.append(said.there)
             back.append(said.back)
             bar.advance(len(some))
-    found = Verdicts(np.concatenate(there), np.concatenate(back))
-    return found.preferences.tolist(), found.notes
+    return Verdicts(np.concatenate(there), np.concatenate(back))
 
 
 def scores(cell: "Cell") -> Callable[[Sequence[Example], Sequence[Answer]], list[float]]:

@@ -44,6 +44,9 @@ Reply = Callable[[Example, str], str | None]
 # A response with one of those parts mended, as far as the others let it: (example, response, part).
 Repair = Callable[[Example, str, str], str]
 
+# Of a response to an example: (its request is to be refused, the response refuses it).
+Refusal = Callable[[Example, str], tuple[bool, bool]]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
@@ -55,6 +58,7 @@ class Task:
     gold: Gold | None = None
     reply: Reply | None = None
     repair: Repair | None = None
+    refusal: Refusal | None = None
     # τ of annotators who follow gold: P(a ≻ b) = σ((gold_a − gold_b)/τ)
     label_noise: float | None = None
     constant: str = ""  # an answer that ignores the prompt: the zero of the scale

@@ -95,6 +95,7 @@ def load(
         splits=splits,
         gold=gold,
         repair=repair,
+        refusal=refusal,
         label_noise=LABEL_NOISE,
         constant=" hello , sorry about that .",
     )
@@ -146,6 +147,15 @@ def gold(example: Example, response: str, finished: bool = True) -> dict[str, fl
         "length": WORD * max(0, extra),
         "unfinished": 0.0 if finished else UNFINISHED,
     }
+
+
+def refusal(example: Example, response: str) -> tuple[bool, bool]:
+    """Whether a refusal is due, and whether the response is one: its first decision is, which is the one
+    that counts. A response without a decision refuses nothing."""
+    *clauses, _ = response.replace(",", ".").split(".")
+    understood = filter(None, (_understood(clause.split()) for clause in clauses))
+    decisions = [what for kind, what, _ in understood if kind == "decision"]
+    return example.about["decision"] == REFUSAL, decisions[:1] == [REFUSAL]
 
 
 def repair(example: Example, response: str, part: str) -> str:

@@ -44,6 +44,7 @@ def load(
         splits={name: tuple(_rows(name, size, seed)) for name, size in sizes.items()},
         gold=gold,
         reply=reply,
+        refusal=refusal,
         label_noise=helpdesk.LABEL_NOISE,
         constant=" hello , sorry about that .",
     )
@@ -62,13 +63,22 @@ def gold(example: Example, response: str, finished: bool = True) -> dict[str, fl
     A right answer at once earns 1 where the order is known; asked for, it earns 0.9. Naming a wrong
     order costs the slot and 0.1 more: 0.7 is the best that can be hoped for without asking.
     """
-    said = "".join(response.split(TURN)[::2])
+    said = of_the_agent(response)
     asked = QUESTION in said
     alone = replace(
         example, references=(helpdesk.answer(example.about, example.about["decision"]),)
     )
     parts = helpdesk.gold(alone, said.replace(QUESTION, "", 1), finished)
     return parts | {"asking": ASKING if asked else 0.0}
+
+
+def refusal(example: Example, response: str) -> tuple[bool, bool]:
+    """The helpdesk's, of all turns of the agent."""
+    return helpdesk.refusal(example, of_the_agent(response))
+
+
+def of_the_agent(response: str) -> str:
+    return "".join(response.split(TURN)[::2])
 
 
 def _rows(split: str, size: int, seed: int) -> Iterator[Example]:
