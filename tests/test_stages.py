@@ -41,6 +41,7 @@ from bench.stages import (
     teacher,
     token_rewards,
     tokenizer,
+    verdicts,
 )
 from bench.stages.cell import Cell
 from bench.stages.decoding import decoding_key, decoding_of
@@ -51,6 +52,7 @@ from bench.training.loop import Following
 from bench.training.phases import Phases
 from bench.tune import resolved
 from tests import tiny
+from tests.test_ai_labeller import shorter
 from tests.test_end_to_end import SMALL
 from tests.test_records import record
 
@@ -59,7 +61,8 @@ CONTRAST = "+feed.contrast={_target_: algos.DPO, beta: 0.1}"  # as a recipe of T
 TEACHER = "+feed.token_reward={_target_: algos.DPO, beta: 0.1}"  # as one of RTO has it
 # Another constitution than that of the labels, which are the data set's: nothing else reads it.
 REVISING = ["feedback=constitution", "feedback.labels=dataset"]
-WHOLE = [CONTRAST, TEACHER, *REVISING]
+JUDGE = ["judge=endpoint", "judge.model=toy"]
+WHOLE = [CONTRAST, TEACHER, *REVISING, *JUDGE]
 STAGES = [  # in the order in which they are made
     (tokenizer, {}),
     (lengths, {}),
@@ -82,12 +85,14 @@ STAGES = [  # in the order in which they are made
     (overoptimization, {}),
     (side_effects, {}),
     (disagreement, {}),
+    (verdicts, {"who": "end"}),
 ]
 MORE = {  # what a stage needs said besides
     "contrast": [CONTRAST],
     "teacher": [TEACHER],
     **dict.fromkeys(("critique", "revised", "revised_samples"), REVISING),
     "disagreement": ["feedback=ensemble", "feedback.ensemble.members=3"],
+    "verdicts": JUDGE,
 }
 each_stage = pytest.mark.parametrize(
     ("stage", "choice"), STAGES, ids=[s.__name__.rpartition(".")[2] for s, _ in STAGES]
@@ -398,6 +403,7 @@ PINNED = {
     "overoptimization": (1, -14.392269952269935),
     "side_effects": (1, 163.3898468017578),
     "disagreement": (1, 0.5638),
+    "verdicts": (1, 12.5),
 }
 
 
@@ -439,15 +445,18 @@ def summary(made: Cell, stage, choice) -> float:
         case "disagreement":
             lines = (folder / "disagreement.jsonl").read_text().splitlines()
             return sum(json.loads(line)["deviation"] for line in lines)
+        case "verdicts":
+            return float(pd.read_parquet(folder / "verdicts.parquet")["p"].sum())
     raise LookupError(stage.__name__)
 
 
 @each_stage
-def test_behaviour_changes_with_the_version_alone(made, stage, choice):
+def test_behaviour_changes_with_the_version_alone(made, stage, choice, serve):
     name = stage.__name__.rpartition(".")[2]
     version, number = PINNED[name]
     if more := MORE.get(name):
-        made = Cell(resolved([*WORDS, *more], config_folder()), made.store)
+        asked = [f"judge.base_url={serve(shorter).url}"] if stage is verdicts else []
+        made = Cell(resolved([*WORDS, *more, *asked], config_folder()), made.store)
     assert version == stage.VERSION, "pin what the new version makes"
     assert summary(made, stage, choice) == pytest.approx(number, rel=1e-3), "give it a new VERSION"
 

@@ -2,10 +2,12 @@
 
 from statistics import mean
 
+import numpy as np
 import pytest
 
-from bench.tasks import digest, helpdesk
-from bench.tasks.example import Example, Task
+from bench.metrics.refusal import refusals
+from bench.tasks import digest, helpdesk, helpdesk_two_turn
+from bench.tasks.example import TURN, Example, Task
 
 WORLDS = {"digest": digest, "helpdesk": helpdesk}
 HASHES = {  # of seed 0; whoever changes one raises that task's VERSION
@@ -153,6 +155,54 @@ def test_helpdesk_by_hand(example: Example, response: str, parts: dict[str, floa
     assert helpdesk.gold(example, response) == pytest.approx(zeros | parts)
     cut = helpdesk.gold(example, response, False)
     assert cut == pytest.approx(zeros | parts | {"unfinished": -0.25})
+
+
+@pytest.mark.parametrize(
+    ("example", "response", "due", "refused"),
+    [
+        (REFUSE, REFUSE.references[0], True, True),
+        (GRANT, GRANT.references[0], False, False),
+        (GRANT, " we can not help with order falcon .", False, True),
+        (GRANT, " we can not help with order otter .", False, True),  # a wrong slot refuses, too
+        (REFUSE, " we will exchange order falcon .", True, False),
+        # the first decision counts
+        (REFUSE, " we will exchange order falcon . we can not help with order falcon .", True, False),
+        (ASK, " hello anna , we can not help with order falcon . we will trace order falcon .",
+         False, True),
+        # no decision, and one without its end, which is none
+        (REFUSE, "", True, False),
+        (REFUSE, " hello , sorry about that .", True, False),
+        (REFUSE, " we can not help with order falcon", True, False),
+    ],
+)  # fmt: skip
+def test_refusals_by_hand(example: Example, response: str, due: bool, refused: bool):
+    assert helpdesk.refusal(example, response) == (due, refused)
+    two_turn = f" which order is it .{TURN} customer : order falcon . agent :{TURN}{response}"
+    assert helpdesk_two_turn.refusal(example, two_turn) == (due, refused)
+
+
+def test_what_the_customer_says_refuses_nothing():
+    customer = " we can not help with order falcon ."
+    said = f" which order is it .{TURN}{customer}{TURN} we will exchange order falcon ."
+    assert helpdesk_two_turn.refusal(REFUSE, said) == (True, False)
+
+
+def test_refusals_are_counted_apart_where_they_are_due_and_where_not():
+    refusing = " we can not help with order falcon ."
+    examples, said = [REFUSE, REFUSE, GRANT, ASK], [refusing, "", refusing, ""]
+    found = refusals(helpdesk.refusal, examples, said)
+    assert found["refusal_rate"].tolist() == pytest.approx([1, 0, np.nan, np.nan], nan_ok=True)
+    assert found["over_refusal_rate"].tolist() == pytest.approx([np.nan, np.nan, 1, 0], nan_ok=True)
+
+
+def test_references_refuse_what_is_to_be_refused_and_nothing_else():
+    rows = helpdesk.load(train=1, validation=1).splits["test"]
+    found = refusals(helpdesk.refusal, rows, [x.references[0] for x in rows])
+    assert np.nanmean(found["refusal_rate"]) == 1
+    assert np.nanmean(found["over_refusal_rate"]) == 0
+    due = ~np.isnan(found["refusal_rate"])
+    assert 0.2 < due.mean() < 0.37  # 2 / 7 of the requests
+    assert (due == np.isnan(found["over_refusal_rate"])).all()
 
 
 @pytest.mark.parametrize(

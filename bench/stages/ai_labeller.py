@@ -48,7 +48,12 @@ def weights(folder: str) -> str:
     found = sorted(Path(folder).glob("*.safetensors"))
     if not found:
         raise LabellerError(f"{folder} holds no safetensors: save the model with save_pretrained")
-    return content_hash([file_digest(path.open("rb"), "sha256").hexdigest() for path in found])
+    return content_hash([digest(path) for path in found])
+
+
+def digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def scorer(cell: "Cell") -> str:
