@@ -24,7 +24,7 @@ from bench.store import Store, content_hash
 from bench.tune import resolved
 from tests import tiny
 from tests.test_ai_labeller import shorter
-from tests.test_board import only, row
+from tests.test_board import control, only, row
 from tests.test_end_to_end import SMALL
 from tests.test_records import frame, record
 
@@ -277,7 +277,8 @@ def test_a_row_trained_on_its_judge_is_told_and_not_ranked():
     others = {"judge": "toy at x", "labeller": "toy at x"}
     taught = judged("rlaif", 0.9, parents=Parents(others=others))
     else_taught = judged("dpo", 0.5, parents=Parents(others=others | {"labeller": "toy at y"}))
-    table = only([taught, else_taught])
+    sft = control("sft", parents=taught.parents)  # made beside it
+    table = only([taught, else_taught, sft])
     assert row(table, "rlaif").section == "trained_on"
     assert row(table, "dpo").rank == 1
     assert any(note.startswith("Trained on what their judge says: rlaif.") for note in table.notes)

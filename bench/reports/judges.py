@@ -93,9 +93,9 @@ def one_judge(runs: Sequence[Record]) -> bool:
 
 
 def trained_on_judge(run: Record) -> bool:
-    """The labeller that a run was trained on is the judge."""
+    """The labeller that a policy was trained on is the judge; controls carry the settings of a policy."""
     others = run.parents.others
-    return "judge" in others and others["judge"] == others.get("labeller")
+    return run.kind == "policy" and "judge" in others and others["judge"] == others.get("labeller")
 
 
 def notes(runs: Sequence[Record], found: Sequence[Judge]) -> Iterator[str]:
