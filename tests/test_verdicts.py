@@ -85,22 +85,25 @@ TABLE = pd.DataFrame([
     # a place alone decides
     pair("z", "sft", 0.7, 0.7, words=5),
     pair("z", "references", 0.1, 0.9, words=5, gold=1.0),
+    # nothing but the answers decides
+    pair("w", "sft", 0.9, 0.1),
+    pair("w", "references", 0.8, 0.3),
 ])  # fmt: skip
 
 
 def test_what_a_judge_says_of_each_prompt_by_hand():
     nan = np.nan
-    found = verdicts.columns(TABLE.sample(frac=1, random_state=0)).loc[["x", "y", "z"]]
+    found = verdicts.columns(TABLE.sample(frac=1, random_state=0)).loc[list("xyzw")]
     expected = {
-        "win_rate_by_judge": [1, 0.5, 0.5],
-        "win_rate_by_judge_over_references": [1, nan, 0],
+        "win_rate_by_judge": [1, 0.5, 0.5, 1],
+        "win_rate_by_judge_over_references": [1, nan, 0, 1],
         # x: first, second; first, first. y: second. z: first, first; second, first
-        "judge/first": [3 / 4, 0, 3 / 4],
-        "judge/inconsistent": [1 / 2, nan, 1 / 2],
+        "judge/first": [3 / 4, 0, 3 / 4, 1 / 2],
+        "judge/inconsistent": [1 / 2, nan, 1 / 2, 0],
         # x: longer won; longer lost. z: a tie; longer lost
-        "judge/longer": [1 / 2, nan, 1 / 4],
+        "judge/longer": [1 / 2, nan, 1 / 4, nan],
         # x: as gold does; against it. z: gold ties the first; against it
-        "judge/agrees": [1 / 2, nan, 0],
+        "judge/agrees": [1 / 2, nan, 0, nan],
     }
     assert list(found) == list(expected)
     for name, values in expected.items():
@@ -110,12 +113,12 @@ def test_what_a_judge_says_of_each_prompt_by_hand():
 def test_what_a_judge_is_like_is_a_mean_over_prompts_with_its_interval():
     found = verdicts.metrics(TABLE, "toy")
     first = found["judge/first"]
-    assert (first["value"], first["n"]) == (0.5, 3)
+    assert (first["value"], first["n"]) == (0.5, 4)
     assert 0 <= first["low"] < 0.5 < first["high"] <= 0.75
-    assert found["win_rate_by_judge_over_references"]["value"] == 0.5
-    assert found["win_rate_by_judge_over_references"]["n"] == 2
-    assert (found["judge/unread"]["value"], found["judge/unread"]["n"]) == (1 / 10, 10)
-    assert found["win_rate_by_judge_at_equal_length"]["n"] == 3
+    assert found["win_rate_by_judge_over_references"]["value"] == pytest.approx(2 / 3)
+    assert found["win_rate_by_judge_over_references"]["n"] == 3
+    assert (found["judge/unread"]["value"], found["judge/unread"]["n"]) == (1 / 14, 14)
+    assert found["win_rate_by_judge_at_equal_length"]["n"] == 4
     assert {x["signature"] for x in found.values()} == {"toy"}
     unseen = verdicts.metrics(TABLE.assign(split="test_unseen"), "toy")
     assert unseen == {f"{name}_unseen": x for name, x in found.items()}
