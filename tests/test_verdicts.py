@@ -159,7 +159,7 @@ def test_a_judge_behind_an_endpoint_joins_record_and_file(root, tmp_path, serve)
         x: (lengths["ours"] + lengths[x] + len("Answer 1: Answer 2: ")) % 5 == 0
         for x in ("sft", "references")
     }
-    for against, column in verdicts.BY_JUDGE.items():
+    for against, column in verdicts.OPPONENTS.items():
         gap = lengths[against] - lengths["ours"]
         wins = (1 + np.sign(gap)) / 2
         same = shown["ours"].str.strip() == shown[against].str.strip()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .cell import Cell
 
 VERSION = 1
-BY_JUDGE = {  # opponent -> column
+OPPONENTS = {  # opponent -> column
     "sft": "win_rate_by_judge",
     "references": "win_rate_by_judge_over_references",
 }
@@ -44,7 +44,7 @@ def wanted(cell: "Cell") -> bool:
 
 
 def opponents(cell: "Cell") -> list[str]:
-    return [who for who in BY_JUDGE if who in evaluate.controls(cell)]
+    return [who for who in OPPONENTS if who in evaluate.controls(cell)]
 
 
 def judge(cell: "Cell") -> dict[str, Any]:
@@ -81,14 +81,14 @@ def build(cell: "Cell", folder: Path, checkpoints: Path, who: str) -> dict[str, 
     rows = list(
         zip(asked["prompt_id"].map(prompts), asked["response"], asked["opponent"], strict=True)
     )
-    table[["there", "back"]] = np.nan
+    table[["there", "back", "p"]] = np.nan, np.nan, 0.5
     if rows:
         title = f"verdicts on {cell.config['name'] if who == 'end' else who}"
-        said = ai_labeller.asked(
-            cell, ai_labeller.described(cell, cell.config["judge"]), rows, title
-        )
-        table.loc[table["asked"], ["there", "back"]] = np.stack([said.there, said.back], 1)
-    table["p"] = np.where(table["asked"], (1 + table["there"] - table["back"]) / 2, 0.5)
+        model = ai_labeller.described(cell, cell.config["judge"])
+        said = ai_labeller.asked(cell, model, rows, title)
+        table.loc[table["asked"], "there"] = said.there
+        table.loc[table["asked"], "back"] = said.back
+        table.loc[table["asked"], "p"] = said.preferences
     table.drop(columns=["response", "opponent"]).to_parquet(folder / "verdicts.parquet")
     return {"metrics": metrics(table, signature(cell))}
 
@@ -118,7 +118,9 @@ def columns(table: Any) -> Any:
 
     table = table.reset_index(drop=True)
     pairs = table.assign(won=won(table["p"]))
-    found = pairs.pivot(index="prompt_id", columns="against", values="won").rename(columns=BY_JUDGE)
+    found = pairs.pivot(index="prompt_id", columns="against", values="won").rename(
+        columns=OPPONENTS
+    )
     there, back = table["there"] - 0.5, table["back"] - 0.5
     longer = np.sign(table["words"] - table["opponent_words"])
     traits = pd.DataFrame({
