@@ -64,6 +64,10 @@ def told(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno == ENOSPC:
         where = error.filename or "the disk of the store or of runs/"
         return f"prefzoo: {where}: no space is left: make room, and the same command goes on"
+    if (
+        type(error).__name__ == "MissingMandatoryValue"
+    ):  # of omegaconf, which --help does not import
+        return f"prefzoo: {error.full_key} has no value: say {error.full_key}=..."
     if isinstance(error, OSError) and error.strerror:
         line = f"{error.filename or 'disk'}: {error.strerror}"
     if type(error).__module__.startswith(("bench.", "algos.")):
@@ -95,9 +99,9 @@ def run(words: list[str]) -> int:
 
         from .run import run as run_cell
 
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        plain["overrides"] = list(HydraConfig.get().overrides.task)
         try:
+            plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+            plain["overrides"] = list(HydraConfig.get().overrides.task)
             seen.extend(run_cell(plain))
         except Exception as error:
             failures.append(error)

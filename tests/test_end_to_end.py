@@ -129,6 +129,8 @@ def test_a_failed_cell_says_why_and_the_others_go_on(here, capfd):
         (["sample", "nothing", "hello"], "run `python -m bench` first"),
         (["board"], "run `python -m bench` first"),
         (["rewards", "dpo"], "usage: prefzoo rewards"),
+        (["algo=dpo", "judge=labellr"], "did you mean judge=labeller?"),
+        (["algo=dpo", "judge=labeller"], "judge.model has no value: say judge.model=..."),
     ],
 )
 def test_unknown_names_suggest_the_closest(here, capfd, words, says):
