@@ -1,6 +1,7 @@
 """Packed rows give the numbers and gradients of padded ones, from fewer tokens."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from algos import DPO, KTO, PlackettLuce
+from algos import DPO, GRPO, KTO, PlackettLuce
 from bench.models import build
 from bench.models.packing import by_prompt, is_packed, laid_out, packed, tree
 from bench.models.rewards import RewardModel
@@ -132,6 +133,15 @@ def test_losses_do_not_notice(algo):
         assert is_packed(packed(getattr(ours.models, name)))
     assert_close(ours.step(), plain.step(), rtol=1e-5, atol=1e-5)
     assert_close(ours.parameters(), plain.parameters(), rtol=1e-5, atol=1e-5)
+
+
+def test_answers_to_one_prompt_are_cut_side_by_side_where_that_saves_work():
+    world = World(GRPO())
+    batch = replace(world.batch, prompt=torch.tensor([0, 1, 2, 3] * 2))
+    some = torch.tensor([6, 3, 5, 2, 1])
+    assert batch.arranged(some, world.models) is some
+    packed(world.models.policy)
+    assert batch.arranged(some, world.models).tolist() == [5, 1, 6, 2, 3]
 
 
 def test_a_packed_model_answers_as_before():

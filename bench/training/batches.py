@@ -48,6 +48,12 @@ class Models:
         found["reward"] = self.reward.model if self.reward else None
         return {name: model for name, model in found.items() if model is not None}
 
+    @property
+    def packed(self) -> bool:
+        """Whether they read a prompt once for all of its responses."""
+        first, *_ = self.trained.values()
+        return is_packed(first)
+
     def autocast(self) -> torch.autocast:
         """Where they are called."""
         first, *_ = self.trained.values()
@@ -72,10 +78,9 @@ def respond(
 
 
 def computed(tokens: Tokens, models: Models) -> int:
-    """How many tokens there are; packed models read a prompt once for all of its responses."""
-    first, *_ = models.trained.values()
+    """How many tokens there are."""
     prompts = tokens.start
-    if is_packed(first):
+    if models.packed:
         prompts = prompts[[members[0] for members in by_prompt(tokens)]]
     return int(prompts.sum() + tokens.length.sum())
 
@@ -100,6 +105,10 @@ class Batch:
 
     def credited(self, rows: Tensor) -> Tensor:
         """Which items of a credit are theirs."""
+        return rows
+
+    def arranged(self, rows: Tensor, models: Models) -> Tensor:
+        """The same rows in the order in which they are cut."""
         return rows
 
     def read(self, rows: Tensor) -> Tokens:
@@ -252,6 +261,10 @@ class RolloutBatch(Batch):
     @property
     def responses_a_row(self) -> int:
         return 1 if self.pretrain is None else 2
+
+    def arranged(self, rows: Tensor, models: Models) -> Tensor:
+        """Where models are packed, responses to one prompt side by side."""
+        return rows[self.prompt[rows].argsort(stable=True)] if models.packed else rows
 
     def cost(self, rows: Tensor, models: Models) -> int:
         more = 0 if self.pretrain is None else computed(self.pretrain[rows], models)

@@ -186,6 +186,7 @@ def train(
                         current = current.told(needs, models, some)
                     credit, state = assign(algo, current, models, state, generator, some)
             trained = all_rows(current) if turn.rows is None else turn.rows
+            trained = current.arranged(trained, models)
             numbers = step(
                 algo, current, models, optimizer, accelerator,
                 credit=credit, rows=trained, micro=some, only=only, max_norm=optimization.max_norm,
