@@ -19,6 +19,7 @@ from transformers import (
 
 from bench.models import scoring
 from bench.models.scoring import (
+    before_head,
     head_is_plain,
     in_parts,
     kl_along,
@@ -185,6 +186,19 @@ def test_a_reference_is_called_only_for_what_is_needed_and_not_given(needs, give
             with pytest.raises(LookupError, match=name):
                 getattr(scored, name)
     assert all((getattr(scored, name) == 7).all() for name in given)
+
+
+@pytest.mark.parametrize("name", ["llama tied", "gpt2", "gemma2"])
+def test_of_a_reference_whose_states_are_kept_the_head_alone_is_called(name):
+    policy, reference = built(name, 0), built(name, 1)
+    live = score(TOKENS, EVERYTHING, policy, reference)
+    with torch.no_grad():
+        states = before_head(reference, TOKENS)[1]
+    seen = calls(reference)
+    kept = score(TOKENS, EVERYTHING, policy, reference, ref_states=states)
+    assert not seen
+    for quantity in EVERYTHING:
+        assert torch.equal(getattr(kept, quantity), getattr(live, quantity))
 
 
 def test_what_is_given_without_need_is_left_out():

@@ -25,12 +25,14 @@ from bench.stages import (
     critique,
     disagreement,
     evaluate,
+    feeds,
     labels,
     lengths,
     optimize,
     overoptimization,
     planted_errors,
     reference_scores,
+    reference_states,
     revised,
     revised_samples,
     reward_model,
@@ -74,6 +76,7 @@ STAGES = [  # in the order in which they are made
     (labels, {"by": "dataset", "part": "train"}),
     (reward_model, {"by": "dataset", "part": "train"}),
     (reference_scores, {"by": "dataset", "part": "train"}),
+    (reference_states, {"by": "dataset", "part": "train"}),
     (contrast, {"by": "dataset"}),
     (teacher, {"by": "dataset"}),
     (reward_report, {}),
@@ -223,6 +226,17 @@ def test_models_that_compute_as_ever_keep_their_artifacts(tmp_path, name, other)
 ])  # fmt: skip
 def test_where_numbers_wait_is_in_no_key(tmp_path, words):
     assert cell(tmp_path, *words).key(optimize) == cell(tmp_path).key(optimize)
+
+
+def test_a_packed_reference_is_read_once_whoever_compares_distributions_with_it(tmp_path):
+    words = ["model.layout=packed", "algo=tdpo2"]
+    packed = cell(tmp_path, *words)
+    kept = pd.read_parquet(packed.make(optimize) / "log.parquet")
+    assert packed.notes(reference_states, by="dataset", part="train")["tokens"] > 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feeds, "uses_cache", lambda cell: False)
+        other = pd.read_parquet(cell(tmp_path / "live", *words).make(optimize) / "log.parquet")
+    assert kept["loss"].tolist() == pytest.approx(other["loss"].tolist(), rel=1e-5)
 
 
 def test_what_is_learned_in_bf16_with_little_memory_is_nearly_the_same(tmp_path, made):
@@ -392,6 +406,7 @@ PINNED = {
     "labels": (1, -55.150000000000006),
     "reward_model": (2, 0.05588973269210522),
     "reference_scores": (1, -4720.0458984375),
+    "reference_states": (1, 24040.16015625),
     "contrast": (1, 5.8085103034973145),
     "teacher": (1, 0.6935703754425049),
     "reward_report": (1, 1.1414244671662648),
@@ -423,6 +438,8 @@ def summary(made: Cell, stage, choice) -> float:
             return float(pd.read_parquet(folder / "margins.parquet")["margin"].abs().mean())
         case "reference_scores" | "contrast":
             return float(load_file(folder / reference_scores.FILE)["chosen"].sum())
+        case "reference_states":
+            return float(load_file(folder / reference_states.FILE)["chosen"].abs().sum())
         case "critique":
             return sum(made.notes(stage)["gold"])
         case "samples" | "revised_samples" | "candidates" as name:

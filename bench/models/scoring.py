@@ -27,14 +27,19 @@ def before_head(model: nn.Module, tokens: Tokens) -> tuple[nn.Module, Tensor]:
     predict that token. Of a model with more behind its head these are the logits, and the head does
     nothing."""
     rows, steps = tokens.mask.nonzero(as_tuple=True)
-    plain = head_is_plain(model)
+    head = head_of(model)
     read, places = laid_out(model, tokens)
     at = places[rows, tokens.positions[rows, steps]]
-    if plain:
-        hidden = model.base_model(**read, use_cache=False).last_hidden_state
-        return model.get_output_embeddings(), hidden.flatten(0, 1).index_select(0, at)
-    logits = model(**read, use_cache=False).logits
-    return nn.Identity(), logits.flatten(0, 1).index_select(0, at)
+    if isinstance(head, nn.Identity):
+        found = model(**read, use_cache=False).logits
+    else:
+        found = model.base_model(**read, use_cache=False).last_hidden_state
+    return head, found.flatten(0, 1).index_select(0, at)
+
+
+def head_of(model: nn.Module) -> nn.Module:
+    """What makes logits of the states that `before_head` gives."""
+    return model.get_output_embeddings() if head_is_plain(model) else nn.Identity()
 
 
 def head_is_plain(model: nn.Module) -> bool:
@@ -68,11 +73,13 @@ def score(
     policy: nn.Module | None,
     reference: nn.Module | None = None,
     temperature: float = 1.0,
+    ref_states: Tensor | None = None,
     **given: Tensor,
 ) -> Responses:
     """Score responses as far as `needs` asks, by what either model says at a temperature.
 
-    `given` is what is known already: reward, win_rate, reference log-probs from the store, ...
+    `given` is what is known already: reward, win_rate, reference log-probs from the store, ...; where
+    `ref_states` are, as `before_head` gives them, of the reference its head alone is called.
     Without a policy every quantity not given is zero: the cheap pass that learns only the weights
     of a loss. LookupError if a reference is needed and there is none.
     """
@@ -90,8 +97,11 @@ def score(
     read: list[Tensor] = [tokens.targets[mask][:, None], states]
     ref_head = None
     if missing & REFERENCE:
-        with torch.no_grad():
-            ref_head, ref_states = before_head(reference, tokens)
+        if ref_states is None:
+            with torch.no_grad():
+                ref_head, ref_states = before_head(reference, tokens)
+        else:
+            ref_head = head_of(reference)
         read.append(ref_states)
 
     def told(

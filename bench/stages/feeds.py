@@ -18,6 +18,7 @@ from . import (
     ensemble,
     labels,
     reference_scores,
+    reference_states,
     reward_model,
     samples,
     sft,
@@ -115,6 +116,10 @@ def pairs_for(cell: "Cell", algo: Any, words: Any) -> "PairRows":
     pairs = labels.pair_rows(cell, words, by, "train")
     if uses_cache(cell):
         pairs = reference_scores.known(cell, by, pairs)
+        if "token_ref_kl" in algo.needs and cell.config["model"].get("layout") == "packed":
+            pairs = reference_states.known(
+                cell, by, pairs
+            )  # padded rows have last digits of their own
     if "contrast" in cell.config["feed"]:
         chosen, rejected = reference_scores.load(cell.make(contrast, by=by), pairs)
         pairs = replace(pairs, chosen_contrast=chosen, rejected_contrast=rejected)

@@ -66,12 +66,13 @@ def respond(
     models: Models,
     forward: bool,
     temperature: float = 1.0,
+    ref_states: Tensor | None = None,
     **given: Tensor,
 ) -> Responses:
     """Responses scored by whoever the loss asks for: the policy, or a reward model in training."""
     if "score" not in needs:
         policy = models.policy if forward else None
-        return score(tokens, needs, policy, models.reference, temperature, **given)
+        return score(tokens, needs, policy, models.reference, temperature, ref_states, **given)
     zeros = torch.zeros(len(tokens), device=tokens.ids.device)
     values = models.reward.raw(tokens) if forward else zeros
     return score(tokens, needs, None, **given, score=values)
@@ -141,11 +142,13 @@ class DemonstrationBatch(Batch):
 @dataclass(frozen=True)
 class PairBatch(Batch):
     """A row is a pair. `tokens` holds all chosen responses, then all rejected ones, and so does
-    `given`; `target` is a third response to imitate, a row a pair."""
+    `given`; `target` is a third response to imitate, a row a pair; `ref_states` is what the reference's
+    head reads of each response, Float[tokens of ours, H]."""
 
     given: Mapping[str, Tensor] = field(default_factory=dict)
     labels: Mapping[str, Tensor] = field(default_factory=dict)  # a number a pair: p_chosen, margin
     target: Tokens | None = None
+    ref_states: Sequence[Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.tokens) // 2
@@ -158,7 +161,11 @@ class PairBatch(Batch):
         return torch.cat([rows, rows + len(self)])
 
     def score(self, needs: frozenset[str], models: Models, rows: Tensor, forward: bool) -> Pairs:
-        scored = respond(self.read(rows), needs, models, forward, **self.known(self.given, rows))
+        known: dict[str, Any] = self.known(self.given, rows)
+        if self.ref_states is not None and forward:
+            states = [self.ref_states[i] for i in self.items(rows)]
+            known["ref_states"] = torch.cat(states).to(self.tokens.ids.device)
+        scored = respond(self.read(rows), needs, models, forward, **known)
         labels = {name: x[rows] for name, x in self.labels.items() if name in needs}
         if "target" in needs:
             labels["target"] = respond(self.target[rows], frozenset(), models, forward)

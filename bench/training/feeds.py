@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from algos.core import FromLabels, FromRankings
 
@@ -72,6 +73,8 @@ class PairRows:
     target: Sequence[Row] | None = None  # a third response to each prompt, to imitate
     chosen_contrast: Sequence[Sequence[float]] | None = None  # of tokens, under two other models
     rejected_contrast: Sequence[Sequence[float]] | None = None
+    chosen_ref_states: Sequence[Tensor] | None = None  # what the reference's head reads of each
+    rejected_ref_states: Sequence[Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -97,14 +100,18 @@ class PairRows:
             "p_chosen": torch.tensor([float(self.p_chosen[i]) for i in some]),
             "margin": torch.tensor([float(self.margin[i]) for i in some]),
         }
-        target = None
+        target, states = None, None
         if self.target is not None:
             target = Tokens.collate([self.target[i] for i in some], pad_id).to(device)
+        if self.chosen_ref_states is not None:
+            states = [self.chosen_ref_states[i] for i in some]
+            states += [self.rejected_ref_states[i] for i in some]
         return PairBatch(
             tokens,
             {name: x.to(device) for name, x in given.items()},
             {name: x.to(device) for name, x in labels.items()},
             target,
+            states,
         )
 
     def as_labels(self) -> "LabelRows":
