@@ -1,10 +1,14 @@
 """`prefzoo` and `python -m bench`: one program. A first word that is a verb is that verb."""
 
+import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 from errno import ENOSPC
+from importlib.metadata import distributions
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from .cite import cite
 from .names import Unknown, check, closest, config_folder, find_run, listing
@@ -83,6 +87,8 @@ def run(words: list[str]) -> int:
     if not any(w.startswith(("algo=", "experiment=", "+experiment=")) for w in words):
         words = ["experiment=first_look", *words]
     check(words, config_folder())
+    if "hydra/launcher=joblib" in words and not [*distributions(name="hydra-joblib-launcher")]:
+        raise Unknown("hydra/launcher=joblib is not installed: pip install 'prefzoo[parallel]'")
 
     from hydra import main as hydra_main
 
@@ -90,8 +96,6 @@ def run(words: list[str]) -> int:
     # Threads that spin for long while they wait for each other make two processes on two cores 30
     # times slower; threads that sleep at once make one process half as fast.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
-    seen: list = []
-    failures: list[BaseException] = []
 
     def job(config) -> None:
         from hydra.core.hydra_config import HydraConfig
@@ -99,28 +103,38 @@ def run(words: list[str]) -> int:
 
         from .run import run as run_cell
 
+        outcome = Path(outcomes) / f"{time.time_ns()}-{os.getpid()}"
         try:
             plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
             plain["overrides"] = list(HydraConfig.get().overrides.task)
-            seen.extend(run_cell(plain))
+            folder = Path(plain["runs"]) / "records"
+            made = [str(folder / f"{r.run_id}.json") for r in run_cell(plain)]
+            outcome.write_text(json.dumps(made))
         except Exception as error:
-            failures.append(error)
+            outcome.with_suffix(".failed").touch()
             print(told(error), file=sys.stderr)
             if os.environ.get("PREFZOO_TRACEBACK"):
                 raise
 
     arguments = [sys.argv[0], *words]
     before, sys.argv = sys.argv, arguments
-    try:
-        hydra_main(version_base="1.3", config_path=str(config_folder()), config_name="run")(job)()
-    finally:
-        sys.argv = before
-    if seen:
-        show(seen)
-    return 1 if failures else 0
+    # Cells may run in processes of their own: what came of them is told in files.
+    with TemporaryDirectory() as outcomes:
+        try:
+            hydra_main(version_base="1.3", config_path=str(config_folder()), config_name="run")(
+                job
+            )()
+        finally:
+            sys.argv = before
+        told_of = sorted(Path(outcomes).iterdir())
+        failed = any(x.suffix for x in told_of)
+        paths = [y for x in told_of if not x.suffix for y in json.loads(x.read_text())]
+    if paths:
+        show([*dict.fromkeys(paths)])
+    return 1 if failed else 0
 
 
-def show(found: list) -> None:
+def show(paths: list[str]) -> None:
     """The table of some records, and where everything is."""
     from rich.console import Console
 
@@ -128,7 +142,7 @@ def show(found: list) -> None:
     from .reports.board import board
     from .reports.render import to_terminal
 
-    once = list({r.run_id: r for r in found}.values())
+    once = [records.read(path) for path in paths]
     runs = Path(once[0].config["runs"])
     frames, problems = records.read_all_per_prompt(once, runs / "records", records.read_numbers)
     console = Console(width=None if sys.stdout.isatty() else 140)

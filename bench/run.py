@@ -96,7 +96,8 @@ def run(config: Mapping[str, Any]) -> list[Record]:
     if stage := TABULAR.get(config["stages"][0]):
         show_tabular(cell, stage)
         return []
-    ensemble.combination(cell)  # says at once what is wrong with it
+    if "ensemble" in config["feedback"]:
+        ensemble.combination(cell)  # says at once what is wrong with it
     if "evaluate" not in config["stages"]:
         return [kept(cell, config["name"], lambda run_id: reward_model_record(cell, run_id))]
     found = [

@@ -48,6 +48,18 @@ def command(*words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess:
     )  # fmt: skip
 
 
+def without(heavy: set[str], words: list[str], cwd: Path) -> subprocess.CompletedProcess:
+    """A command that fails if it has imported any of these."""
+    script = (
+        f"import sys; from bench.__main__ import main; status = main({words}); "
+        f"assert not {heavy} & set(sys.modules), sorted(set(sys.modules) & {heavy}); sys.exit(status)"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+
+
 def metrics(folder: Path) -> dict[str, dict]:
     """recipe -> metrics at the end, of all good records."""
     found, problems = records.read_all(folder / "runs/records")
@@ -76,7 +88,8 @@ def test_a_cell_from_nothing(here, capfd):
 
     record = next((here / "runs/records").glob("dpo-*.json"))
     before = record.stat().st_mtime_ns
-    assert main(["algo=dpo", *SMALL]) == 0  # nothing to do
+    done = without({"torch", "transformers"}, ["algo=dpo", *SMALL], here)  # nothing to do
+    assert done.returncode == 0, done.stderr
     assert record.stat().st_mtime_ns == before
 
     told = json.loads(record.read_text())
@@ -149,25 +162,52 @@ def test_a_full_disk_is_one_line_that_says_how_to_go_on():
 
 
 def test_help_and_configuration_import_no_torch(tmp_path):
-    script = (
-        "import sys; from bench.__main__ import main; main({words}); "
-        "assert not {heavy} & set(sys.modules), sorted(set(sys.modules) & {heavy})"
-    )
     for words, heavy in [
         (["--help"], {"torch", "hydra", "pandas"}),
-        (["algo=dpo", "--cfg", "job"], {"torch", "transformers"}),
+        (["algo=dpo", "--cfg", "job"], {"torch", "transformers", "pandas"}),
+        (["--cfg", "job"], {"torch", "transformers", "pandas"}),
         (["list", "algos"], {"torch", "hydra"}),
         (["cite"], {"torch", "hydra", "pandas"}),
     ]:
-        done = subprocess.run(
-            [sys.executable, "-c", script.format(words=words, heavy=heavy)],
-            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-        )  # fmt: skip
+        done = without(heavy, words, tmp_path)
         assert done.returncode == 0, done.stderr
         assert done.stdout
 
 
+def test_a_launcher_that_is_not_installed_is_told(here, monkeypatch, capfd):
+    monkeypatch.setattr("bench.__main__.distributions", lambda name: iter(()))
+    assert main(["-m", "algo=dpo", "hydra/launcher=joblib"]) == 1
+    assert capfd.readouterr().err == (
+        "prefzoo: hydra/launcher=joblib is not installed: pip install 'prefzoo[parallel]'\n"
+    )
+
+
 # -- slow
+
+
+@pytest.mark.slow
+def test_cells_side_by_side_make_what_they_make_one_by_one(tmp_path):
+    """Each on its share of the cores; a cell that fails fails the sweep, and no other cell."""
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    words = ["-m", "algo=dpo,ipo", *SMALL]
+    together = [*words, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    for folder, command_words in (("one", words), ("two", together)):
+        (tmp_path / folder).mkdir()
+        done = command(*command_words, cwd=tmp_path / folder)
+        assert done.returncode == 0, done.stderr
+        assert "ipo" in done.stdout
+    alone, beside = metrics(tmp_path / "one"), metrics(tmp_path / "two")
+    assert alone.keys() == beside.keys()
+    for name, found in alone.items():
+        assert beside[name] == pytest.approx(found, rel=1e-2, abs=1e-2, nan_ok=True), name
+    found, _ = records.read_all(tmp_path / "two" / "runs/records")
+    share = max(1, (os.cpu_count() or 1) // 2)
+    assert {r.environment.threads for r in found} == {share}
+    done = command(
+        *together, "model.optimization.lr=1e9,1e-4", "budget.updates=8", cwd=tmp_path / "two"
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("lower the learning rate") == 2
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,7 @@ def source(by: str) -> ModuleType:
 
 def has_pairs(cell: "Cell", by: str) -> bool:
     """Whether the labels are those of the task's own rows."""
-    return by == "dataset" and any(x.rejected is not None for x in cell.task.splits["train"])
+    return by == "dataset" and cell.task.has_pairs
 
 
 def has_labels(cell: "Cell", by: str) -> bool:

@@ -62,13 +62,14 @@ def labelled_singly(cell: "Cell") -> bool:
 def learner(cell: "Cell", by: str) -> dict[str, Any]:
     """The loss of reward models: as configured, but algos.Pointwise for single labels and a loss that
     cannot use them. DataError where that loss is what the recipe is about."""
+    configured = cell.config["model"]["reward_model"]["algo"]
+    if not labels.has_labels(cell, by):
+        return configured
     from hydra.utils import get_class
 
     from algos.core import FromLabels
 
-    configured = cell.config["model"]["reward_model"]["algo"]
-    of_labels = issubclass(get_class(configured["_target_"]), FromLabels)
-    if of_labels or not labels.has_labels(cell, by):
+    if issubclass(get_class(configured["_target_"]), FromLabels):
         return configured
     if "evaluate" not in cell.config["stages"]:
         raise DataError(

@@ -76,6 +76,11 @@ class Task:
         return None if reply is None else lambda i, said: reply(examples[i], said)
 
     @cached_property
+    def has_pairs(self) -> bool:
+        """Whether rows of the training split come with a worse answer."""
+        return any(x.rejected is not None for x in self.splits["train"])
+
+    @cached_property
     def data_hash(self) -> str:
         """sha256 over every row of every split, in order."""
         digest = sha256()

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import parent_process
 from typing import Any
 
 from rich.console import Console
@@ -46,7 +47,8 @@ class Bar:
 
 @dataclass
 class Display:
-    """Where stages report: bars on a terminal, a line at the end of each stage elsewhere."""
+    """Where stages report: bars on a terminal, a line at the end of each stage elsewhere, and where
+    cells of a sweep run side by side."""
 
     console: Console = field(default_factory=lambda: Console(file=sys.stderr))
 
@@ -57,7 +59,7 @@ class Display:
     def stage(self, name: str, total: int | None = None) -> Iterator[Bar]:
         """A bar from 0 to `total` while the stage runs."""
         start = time.perf_counter()
-        if self.console.is_terminal:
+        if self.console.is_terminal and parent_process() is None:
             columns = (
                 TextColumn("{task.description:<34}"),
                 BarColumn(bar_width=24),
