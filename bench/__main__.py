@@ -118,17 +118,16 @@ def run(words: list[str]) -> int:
 
     arguments = [sys.argv[0], *words]
     before, sys.argv = sys.argv, arguments
+    start = hydra_main(version_base="1.3", config_path=str(config_folder()), config_name="run")
     # Cells may run in processes of their own: what came of them is told in files.
     with TemporaryDirectory() as outcomes:
         try:
-            hydra_main(version_base="1.3", config_path=str(config_folder()), config_name="run")(
-                job
-            )()
+            start(job)()
         finally:
             sys.argv = before
-        told_of = sorted(Path(outcomes).iterdir())
-        failed = any(x.suffix for x in told_of)
-        paths = [y for x in told_of if not x.suffix for y in json.loads(x.read_text())]
+        ends = sorted(Path(outcomes).iterdir())
+        failed = any(x.suffix for x in ends)
+        paths = [path for x in ends if not x.suffix for path in json.loads(x.read_text())]
     if paths:
         show([*dict.fromkeys(paths)])
     return 1 if failed else 0

@@ -455,7 +455,7 @@ def common(cell: Cell, name: str, run_id: str) -> dict[str, Any]:
         "seed": config["seed"],
         "decoding": {**decoding_key(cell), "max_new_tokens": config["task"]["response_tokens"]},
         "budget": {k: config["budget"][k] for k in ("updates", "responses")},
-        "environment": environment(),
+        "environment": environment(config.get("device", "auto")),
         "task": {"name": config["task"]["name"]},
     }
     return said | known(cell)
@@ -527,7 +527,7 @@ def command(config: Mapping[str, Any]) -> str:
 
 
 @cache
-def environment() -> dict[str, Any]:
+def environment(device: str) -> dict[str, Any]:
     import torch
 
     found = {"python": platform.python_version(), "platform": platform.platform()}
@@ -536,9 +536,9 @@ def environment() -> dict[str, Any]:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = None
-    cuda = torch.cuda.is_available()
-    device = torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine()
-    return {**found, "device": device, "threads": torch.get_num_threads()}
+    cuda = device != "cpu" and torch.cuda.is_available()
+    used = torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine()
+    return {**found, "device": used, "threads": torch.get_num_threads()}
 
 
 @cache

@@ -40,7 +40,8 @@ def here(tmp_path, monkeypatch):
 
 
 def command(*words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **env}
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": path, **env}
     environment.pop("PREFZOO_STORE", None)
     return subprocess.run(
         [sys.executable, "-m", "bench", *words],

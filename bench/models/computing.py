@@ -2,7 +2,8 @@
 
 Weights are float32 whatever the precision. What `model.` of a configuration says of this holds where
 policies, critics and reward models learn, draw what they learn from, and are compared with a
-reference; they are evaluated in float32 and as they are.
+reference; they are validated and evaluated in float32. Precision is torch's own affair here, and not
+accelerate's, which knows one a process: cells of a sweep share a process, and may differ.
 """
 
 import os
