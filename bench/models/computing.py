@@ -65,8 +65,7 @@ class Computing:
         return cls(**{f.name: model[f.name] for f in fields(cls) if f.name in model})
 
     def autocast(self, device: torch.device) -> torch.autocast:
-        """Where models are called. Nothing is cached, or what was cast without gradient would be read
-        where there is one."""
+        """Where models are called. No cast weight is kept: a pass reads each once."""
         lower = self.precision != "float32"
         return torch.autocast(device.type, torch.bfloat16, enabled=lower, cache_enabled=False)
 
