@@ -78,7 +78,7 @@ def test_a_cell_from_nothing(here, capfd):
     assert "dpo" in out
     assert "references" in out
     found = metrics(here)
-    assert {"dpo 0", "sft 0", "references 0", "best_of_16 0", "empty 0"} <= found.keys()
+    assert {"dpo 0", "sft 0", "references 0", "longest_of_16 0", "empty 0"} <= found.keys()
     ideal = found["references 0"]
     for name in ("gold", "gold_unseen", "rouge1", "rouge2", "rougeL", "rougeLsum", "bertscore"):
         assert ideal[name] == pytest.approx(1.0, abs=1e-6), name

@@ -492,6 +492,15 @@ def test_the_best_of_n_is_the_control_of_that_name(made):
     assert curve.loc[1, ["kl", "gained"]].tolist() == [0, 0]
 
 
+def test_the_longest_answer_is_the_longest_of_each_prompt(made):
+    drawn = pd.read_parquet(made.make(candidates) / "candidates.parquet")
+    lengths = drawn["ids"].map(len).to_numpy().reshape(-1, candidates.EACH)
+    answers = pd.read_parquet(made.make(evaluate, who="longest_of_16") / "answers.parquet")
+    assert answers["length"].tolist() == lengths.max(1).tolist()
+    others = pd.read_parquet(made.make(evaluate, who="best_of_16") / "answers.parquet")
+    assert answers["length"].mean() > others["length"].mean()
+
+
 def test_a_training_gains_over_the_sft_model_where_it_was_validated(made):
     table = pd.read_parquet(made.make(overoptimization) / "overoptimization.parquet")
     seen = table[table["who"] == "training"]

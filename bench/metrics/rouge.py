@@ -11,7 +11,11 @@ What is commonly got wrong, and what is done here:
 * rouge_score's tokenizer, `latin`, keeps [a-z0-9] alone. A text that has none scores 0, is counted, and
   is warned about. `unicode` reads words of any script, folded (NFKC, case), and each sign of a script
   that has no spaces by itself; what both read they read alike but for accents, which `latin` cuts at;
-* an empty text scores 0.
+* an empty text scores 0;
+* before Porter's stemmer ROUGE-1.5.5 looks irregular forms up (women, said; WordNet's exceptions, from
+  memory), and rouge_score does not. REALSumm's 2,400 published rows: 1,378 are met to 1e-5; 271 show
+  other references than they were scored with; of the other 751, 318 differ in L alone and 433 in words,
+  of which 363 have the published ROUGE-1 and -2 once 180 irregular verbs and nouns are looked up.
 """
 
 import re

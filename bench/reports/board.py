@@ -34,8 +34,8 @@ Section = Literal["ranked", "trained_on", "unranked", "control", "failed"]
 # The first that exists ranks; what a judge says, where one judged all methods.
 SIGNALS = ("gold", BY_JUDGE, "win_rate", "held_out")
 CONTROLS = (
-    "reference references best_of_16_gold best_of_16 sft constant copied_prompt empty".split()
-)
+    "reference references best_of_16_gold best_of_16 sft longest_of_16 constant copied_prompt empty"
+).split()
 SAY_NOTHING = ("constant", "copied_prompt", "empty")  # no metric may prefer one to the references
 FROM_GOLD = {"gold", "gold_unseen"}
 TRAINED_ON = {  # feedback -> the metrics that are the same signal

@@ -33,10 +33,12 @@ CONTROLS = (
     "sft",
     "best_of_16",
     "best_of_16_gold",
+    "longest_of_16",
     "empty",
     "constant",
     "copied_prompt",
 )
+CHOSEN = {name for name in CONTROLS if "_of_16" in name}  # among samples of the SFT model
 
 
 def controls(cell: "Cell") -> list[str]:
@@ -73,7 +75,7 @@ def inputs(cell: "Cell", who: str) -> dict[str, Any]:
         found["policy"] = cell.key(optimize)
         if trained_on(cell) == "reward_model":
             found["trained_on"] = ensemble.identity(cell)
-    if who.startswith("best_of"):
+    if who in CHOSEN:
         found["candidates"] = cell.key(candidates)
     if who != "sft":
         found["baseline"] = cell.key(this(), who="sft")
@@ -121,8 +123,8 @@ def build(cell: "Cell", folder: Path, checkpoints: Path, who: str) -> dict[str, 
                 Answer(t, tuple(ids))
                 for t, ids in zip(texts, response_ids(words, texts), strict=True)
             ]
-        elif who.startswith("best_of"):
-            answers = best_of(cell, who, examples)
+        elif who in CHOSEN:
+            answers = chosen(cell, who, examples)
         else:
             # The policy's own tokenizer may put more into prompts than the SFT model's.
             asked = load_tokenizer(policy_of(cell, who))
@@ -176,12 +178,15 @@ def sampled(cell: "Cell", who: str, examples: Sequence[Example], words: Any) -> 
     )
 
 
-def best_of(cell: "Cell", who: str, examples: Sequence[Example]) -> list[Answer]:
-    """Of the SFT model's samples to each prompt the one that the reward model, or gold, likes best."""
+def chosen(cell: "Cell", who: str, examples: Sequence[Example]) -> list[Answer]:
+    """Of the SFT model's samples to each prompt the one that the reward model, or gold, likes best;
+    or the longest."""
     answers = candidates.load(cell.make(candidates))
     repeated = [x for x in examples for _ in range(candidates.EACH)]
     if who == "best_of_16_gold":
         liked = gold.rewards(cell.task, repeated, answers)
+    elif who == "longest_of_16":
+        liked = [a.length for a in answers]
     else:
         liked = reward_model.rewards(cell, labels.by_default(cell), "train", repeated, answers)
     best = np.asarray(liked).reshape(-1, candidates.EACH).argmax(1)
