@@ -204,7 +204,9 @@ def policy_record(cell: Cell, run_id: str) -> Record:
     at_end = metrics(end, **signed) | even(cell, end) | found
     at_end |= of_arms(trained) | besides(cell, run_id)
     said = common(cell, cell.config["name"], run_id)
-    said["budget"] |= {"tokens": notes["tokens"], "flops": notes["flops"]}
+    said["budget"] |= {"tokens": notes["tokens"], "flops": notes["flops"]} | notes.get(
+        "learned", {}
+    )
     return Record(
         **said,
         kind="policy",

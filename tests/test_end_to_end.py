@@ -97,6 +97,8 @@ def test_a_cell_from_nothing(here, capfd):
     phases = {k: x for k, x in told["seconds"].items() if k.startswith("training/")}
     assert sum(phases.values()) == pytest.approx(told["seconds"]["training"], rel=0.05)
     assert {"training/backward", "training/evaluation"} <= phases.keys()
+    budget = told["budget"]
+    assert budget["pairs"] == budget["prompts"] == budget["updates"] * budget["responses"] // 2
     for path in (here / "runs/records").glob("*.json"):
         spent = json.loads(path.read_text())
         assert {"evaluation/reward", "evaluation/metrics", "cell"} <= spent["seconds"].keys()

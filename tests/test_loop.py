@@ -572,3 +572,17 @@ def test_an_alarm_is_told_once_even_to_a_run_that_was_killed(tmp_path):
     run(DPO(), drifting, tmp_path, **how)
     (line,) = said
     assert line.startswith("dpo: drift from update 2: ")
+
+
+def test_prompts_and_pairs_that_were_learned_from_are_counted_over_updates(tmp_path):
+    assert run(CASES["dpo"][0], pairs(0), tmp_path)[1].learned == {"prompts": 40, "pairs": 40}
+    assert run(CASES["sft"][0], texts(0), tmp_path)[1].learned == {"prompts": 40}
+    some = rollouts()(0, participants(PPO())).batch  # two answers to each of four prompts
+    assert some.learned(torch.tensor([0, 1])) == {"prompts": 1}
+    assert some.learned(torch.arange(len(some))) == {"prompts": 4}
+
+
+def test_what_was_counted_before_a_kill_counts(tmp_path):
+    algo, feed = CASES["dpo"]
+    run(algo, feed(0), tmp_path, updates=4, checkpoint_every=-1.0)
+    assert run(algo, feed(0), tmp_path)[1].learned == {"prompts": 40, "pairs": 40}

@@ -141,6 +141,7 @@ def build(cell: "Cell", folder: Path, checkpoints: Path) -> dict[str, Any]:
         "peak_update": run.peak_update,
         "updates": spec["updates"],
         "spent": whole.fields,
+        "learned": run.learned,
         **{x: sum(found[x] for found in costs) for x in ("tokens", "flops")},
         "alarms": [alarm.words for alarm in alarms(run.log)],
     }

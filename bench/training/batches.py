@@ -123,6 +123,10 @@ class Batch:
         """With what can be known of it once and for all, if that saves work."""
         return self
 
+    def learned(self, rows: Tensor) -> dict[str, int]:
+        """How many prompts, and of pairs how many of those, these rows teach."""
+        return {"prompts": len(rows)}
+
     def known(self, given: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
         """What is known of the responses of these rows."""
         items = self.items(rows)
@@ -156,6 +160,9 @@ class PairBatch(Batch):
     @property
     def responses_a_row(self) -> int:
         return 2 if self.target is None else 3
+
+    def learned(self, rows: Tensor) -> dict[str, int]:
+        return {"prompts": len(rows), "pairs": len(rows)}
 
     def items(self, rows: Tensor) -> Tensor:
         return torch.cat([rows, rows + len(self)])
@@ -272,6 +279,9 @@ class RolloutBatch(Batch):
     def arranged(self, rows: Tensor, models: Models) -> Tensor:
         """Where models are packed, responses to one prompt side by side."""
         return rows[self.prompt[rows].argsort(stable=True)] if models.packed else rows
+
+    def learned(self, rows: Tensor) -> dict[str, int]:
+        return {"prompts": len(self.prompt[rows].unique())}
 
     def cost(self, rows: Tensor, models: Models) -> int:
         more = 0 if self.pretrain is None else computed(self.pretrain[rows], models)

@@ -7,6 +7,7 @@ last checkpoint ends with the bits of a run that was not.
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,6 +107,9 @@ class Trained:
     peak_state: Mapping[str, Tensor] | None = None  # the policy's parameters at the peak
     state: Any = None  # what credit remembers
     spent: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # see timing.Spent
+    learned: Mapping[str, int] = field(
+        default_factory=dict
+    )  # of prompts and pairs, update by update
 
 
 def train(
@@ -173,7 +177,8 @@ def train(
     given, current, credit = None, None, None
     needs = algo.needs | getattr(algo, "credit_needs", frozenset())
     with watched() as spent:
-        spent.add(kept.get("spent", {}) if kept else {})
+        spent.add((kept or {}).get("spent", {}))
+        learned = Counter((kept or {}).get("learned", {}))
         for update in range(start, updates):
             with phase("data"), models.autocast():
                 turn = feed(update, models)
@@ -185,11 +190,11 @@ def train(
                     if not following:  # else the reference says something else at the next update
                         current = current.told(needs, models, some)
                     credit, state = assign(algo, current, models, state, generator, some)
-            trained = all_rows(current) if turn.rows is None else turn.rows
-            trained = current.arranged(trained, models)
+            rows = all_rows(current) if turn.rows is None else turn.rows
+            rows = current.arranged(rows, models)
             numbers = step(
                 algo, current, models, optimizer, accelerator,
-                credit=credit, rows=trained, micro=some, only=only, max_norm=optimization.max_norm,
+                credit=credit, rows=rows, micro=some, only=only, max_norm=optimization.max_norm,
             )  # fmt: skip
             if not all(map(math.isfinite, (numbers["loss"], numbers["grad_norm"]))):
                 raise TrainingError(
@@ -197,10 +202,11 @@ def train(
                     f"{numbers['grad_norm']} at update {update + 1} of {updates}: lower the learning "
                     f"rate (it is {optimization.lr:g}) or look for bad rows in the data"
                 )
+            learned.update(current.learned(rows))
             row = {
                 "step": update + 1,
                 "lr": schedule.get_last_lr()[0],
-                "tokens": sum(current.cost(rows, models) for rows in trained.split(some)),
+                "tokens": sum(current.cost(part, models) for part in rows.split(some)),
                 **numbers,
             }
             schedule.step()
@@ -234,9 +240,10 @@ def train(
                     "optimizer": optimizer.state_dict(),
                     "schedule": schedule.state_dict(),
                     "spent": spent.fields,
+                    "learned": dict(learned),
                 })  # fmt: skip
                 saved = time.perf_counter()
-    run.spent = spent.fields
+    run.spent, run.learned = spent.fields, dict(learned)
     run.state = state
     return run
 
