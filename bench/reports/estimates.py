@@ -10,7 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
@@ -179,7 +179,7 @@ def by_prompt(frame: "DataFrame | Table") -> dict[str, Block]:
         or types.is_floating(field.type)
     }
     numbers = np.array([*columns.values()], dtype=float).reshape(len(columns), len(table))
-    ids, splits = (np.array(table[x].to_pylist(), dtype=object) for x in ("prompt_id", "split"))
+    ids, splits = (table[x].to_numpy(zero_copy_only=False) for x in ("prompt_id", "split"))
     found: dict[str, Block] = {}
     for split in dict.fromkeys(splits):
         rows = splits == split
@@ -190,8 +190,14 @@ def by_prompt(frame: "DataFrame | Table") -> dict[str, Block]:
         counts = there.sum(1)
         means = np.where(there, values, 0).sum(1) / np.maximum(counts, 1)
         place = {name: at for at, name in enumerate(columns) if counts[at]}
-        found[split] = Block(prompts, values, place, means.tolist())
+        found[split] = Block(one_of(prompts), values, place, means.tolist())
     return found
+
+
+@lru_cache(maxsize=256)
+def one_of(prompts: tuple[str, ...]) -> tuple[str, ...]:
+    """One object for all that are equal: thousands of files answer the same prompts, and are compared."""
+    return prompts
 
 
 def averaged(prompts: Sequence[str], values: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
