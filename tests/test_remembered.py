@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 
 import numpy as np
 import pytest
@@ -167,3 +168,22 @@ def test_the_verb_keeps_its_board_in_the_store(runs, tmp_path, monkeypatch, caps
     assert list((tmp_path / "store" / "boards").iterdir())
     assert main(["board", str(runs), "format=csv"]) == 0
     assert capsys.readouterr().out == first == to_csv(anew(runs)[0])
+
+
+@pytest.mark.slow
+def test_a_board_of_five_thousand_runs_takes_seconds(tmp_path):
+    folder = tmp_path / "records"
+    folder.mkdir()
+    for seed in range(5):
+        put(folder, "sft", seed, 0.0, kind="control", algorithm=None)
+        for i in range(999):
+            put(folder, f"method{i}", seed, i / 999)
+    first = board_of(folder, tmp_path / "store")
+    began = time.process_time()
+    assert board_of(folder, tmp_path / "store") == first
+    assert time.process_time() - began < 5
+    put(folder, "method7", 4, 0.5)
+    began = time.process_time()
+    found, _ = board_of(folder, tmp_path / "store")
+    assert time.process_time() - began < 5
+    assert found != first[0]

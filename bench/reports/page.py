@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from operator import itemgetter
 from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
@@ -196,7 +197,7 @@ def times(table: Table, records: Mapping[str, Record]) -> list[Times]:
             continue
         seconds = [of_phases(r.seconds) for r in runs]
         memory = [(mb, name) for r in runs for name, mb in of_phases(r.peak_memory_mb).items()]
-        most, heaviest = max(memory, default=(None, ""))
+        most, heaviest = max(memory, default=(None, ""), key=itemgetter(0))
         evaluation = [sum(of_phases(r.seconds, "evaluation").values()) for r in runs]
         found.append(
             Times(
