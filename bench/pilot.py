@@ -58,7 +58,7 @@ def cases(path: str) -> list[Case]:
     whose two answers are one say nothing."""
     found: dict[tuple[str, frozenset[str]], Case] = {}
     reader = Reader({}, "{prompt}", "{document}")
-    for _, parts in by_split(path, sources(path, None), None).items():
+    for _, parts in by_split(path, sources(path), None).items():
         for where, rows in parts:
             examples, _ = reader.read(where, rows())
             for x in examples:

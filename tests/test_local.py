@@ -296,7 +296,7 @@ def test_a_hub_name(monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     assert load("who/what/harmless-base", subset="v2").name == "harmless-base"
-    assert calls == [(("who/what", "v2"), {"data_dir": "harmless-base"})]
+    assert calls == [(("who/what", "v2"), {"data_dir": "harmless-base", "revision": None})]
 
     def offline(*names, **options):
         raise ConnectionError("no\nroute")

@@ -236,10 +236,7 @@ def scores(
     found: dict[str, Any] = {"length": [a.length for a in answers]}
     with phase("reward"):
         if cell.task.gold is not None:
-            parts = pd.DataFrame([
-                cell.task.gold(x, a.text, a.finished)
-                for x, a in zip(examples, answers, strict=True)
-            ])  # fmt: skip
+            parts = pd.DataFrame(gold.parts(cell.task, examples, answers))
             found["gold"] = parts.sum(axis=1)
             found |= {f"gold_part/{name}": parts[name] for name in parts}
         by = labels.by_default(cell)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from json import dumps
-from typing import Any
+from typing import Any, Protocol
 
 TURN = "␞"  # in a response, before and behind what another speaker says between two turns of ours
 
@@ -48,6 +48,15 @@ Repair = Callable[[Example, str, str], str]
 Refusal = Callable[[Example, str], tuple[bool, bool]]
 
 
+class Scorer(Protocol):
+    """A number for each whole text, prompt and response; many at a time. The name says which one."""
+
+    @property
+    def name(self) -> str: ...
+
+    def __call__(self, texts: Sequence[str]) -> Sequence[float]: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """Examples, one text filter, one split, a version and a hash."""
@@ -56,6 +65,7 @@ class Task:
     version: int
     splits: Mapping[str, Sequence[Example]]  # train, validation, test; test_* are reported apart
     gold: Gold | None = None
+    scorer: Scorer | None = None  # what `gold` asks, where many texts at a time are faster
     reply: Reply | None = None
     repair: Repair | None = None
     refusal: Refusal | None = None
@@ -66,9 +76,20 @@ class Task:
 
     def reward(self, example: Example, response: str, finished: bool = True) -> float:
         """The exact reward of a response; LookupError where the task has none."""
+        (parts,) = self.parts([example], [response], [finished])
+        return sum(parts.values())
+
+    def parts(
+        self, examples: Sequence[Example], responses: Sequence[str], finished: Sequence[bool]
+    ) -> list[dict[str, float]]:
+        """The parts of the exact reward of each response; LookupError where the task has none."""
+        if self.scorer is not None:
+            texts = [x.prompt + said for x, said in zip(examples, responses, strict=True)]
+            return [{"score": float(score)} for score in self.scorer(texts)]
         if self.gold is None:
             raise LookupError(f"task {self.name!r} has no gold reward")
-        return sum(self.gold(example, response, finished).values())
+        rows = zip(examples, responses, finished, strict=True)
+        return [self.gold(x, said, done) for x, said, done in rows]
 
     def replies(self, examples: Sequence[Example]) -> Callable[[int, str], str | None] | None:
         """`reply` to responses to these examples, by their number; None where nobody else speaks."""

@@ -29,7 +29,7 @@ from .sources import Rows, kind
 Turns = list[dict[str, str]]
 
 
-class _Unusable(Exception):
+class Unusable(Exception):
     """A well-formed row from which nothing can be learned; the message is the reason counted."""
 
 
@@ -118,7 +118,13 @@ class _Row:
 class Reader:
     """Rows of one file -> Examples. The file's columns decide the format, once for all rows."""
 
-    def __init__(self, columns: dict[str, str | None], prompt: str, document: str) -> None:
+    def __init__(
+        self,
+        columns: dict[str, str | None],
+        prompt: str,
+        document: str,
+        row: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    ) -> None:
         ours = {
             *("id", "prompt", "chosen", "rejected", "completion", "label", "p_chosen", "margin"),
             *("document", "summary", "references", "messages"),
@@ -131,27 +137,49 @@ class Reader:
             if f"{{{column}}}" not in template:
                 raise DataError(f"{column}_template has no {{{column}}}; say where it goes")
         self.columns = columns
+        self.row = row
         self.prompt_template = prompt
         self.document_template = document
 
     def read(self, where: str, rows: Rows) -> tuple[list[Example], Counter[str]]:
         """The examples of a file, and how many rows hold none: reason -> rows."""
-        numbered = list(rows)
-        if not numbered:
+        numbered, unusable = self.converted(where, rows)
+        if not numbered and not unusable:
             raise DataError(f"{where}: the file has no rows; is it the right one?")
+        if not numbered:
+            return [], unusable
         found = list(dict.fromkeys(column for _, cells in numbered for column in cells))
         ours = self._names(where, found)
         promised = frozenset(new for new in ours.values() if new is not None)
         convert = self._format(where, promised)
         examples: list[Example] = []
-        unusable: Counter[str] = Counter()
         for number, cells in numbered:
             renamed = {ours[old]: value for old, value in cells.items() if ours[old] is not None}
             try:
                 examples.append(convert(_Row(f"{where}:{number}", renamed, promised)))
-            except _Unusable as reason:
+            except Unusable as reason:
                 unusable[str(reason)] += 1
         return examples, unusable
+
+    def converted(
+        self, where: str, rows: Rows
+    ) -> tuple[list[tuple[int, dict[str, Any]]], Counter[str]]:
+        """Numbered rows as `row` says them in columns of ours, and how many say nothing."""
+        if self.row is None:
+            return list(rows), Counter()
+        numbered, unusable = [], Counter[str]()
+        for number, cells in rows:
+            try:
+                numbered.append((number, self.row(cells)))
+            except Unusable as reason:
+                unusable[str(reason)] += 1
+            except (LookupError, TypeError, AttributeError, ValueError) as error:
+                name = getattr(self.row, "func", self.row).__name__
+                raise DataError(
+                    f"{where}:{number}: no row as `{name}` expects it ({type(error).__name__}:"
+                    f" {error}); is this the right data set?"
+                ) from error
+        return numbered, unusable
 
     def _names(self, where: str, found: Sequence[str]) -> dict[str, str | None]:
         """Their columns -> ours, or None for those hidden."""
@@ -304,7 +332,7 @@ def _parted_text(chosen: str, rejected: str) -> tuple[str, str, str]:
         at = shared.rfind(turn) + len(turn)
         rest = chosen[at:] + rejected[at:]
         if turn not in shared or turn in rest:
-            raise _Unusable("chosen and rejected answer different prompts")
+            raise Unusable("chosen and rejected answer different prompts")
     elif not all((text[at:] + " ")[0].isspace() for text in (chosen, rejected)):
         while at and not chosen[at - 1].isspace():
             at -= 1  # back to the start of the word
@@ -328,7 +356,7 @@ def _parted_turns(
         prompt = chosen[:at] or asked  # a prompt in text beside turns repeats their first
         chosen, rejected = chosen[at:], rejected[at:]
     if any(turns and turns[0]["role"] != "assistant" for turns in (chosen, rejected)):
-        raise _Unusable("chosen and rejected answer different prompts")
+        raise Unusable("chosen and rejected answer different prompts")
     return prompt, chosen, rejected
 
 

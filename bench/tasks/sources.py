@@ -22,8 +22,8 @@ _BLANK = re.compile(rb"^(\xef\xbb\xbf)?\s*")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)+")
 
 
-def sources(path: str, subset: str | None) -> list[Source]:
-    """What lies at a path: on this machine if anything does, else on the hub."""
+def sources(path: str, subset: str | None = None, revision: str | None = None) -> list[Source]:
+    """What lies at a path: on this machine if anything does, else on the hub, at a revision of it."""
     if not path:
         raise DataError("no path; give a file, a folder or a hub name (task.path=...)")
     place = Path(path).expanduser()
@@ -45,7 +45,7 @@ def sources(path: str, subset: str | None) -> list[Source]:
     folder = "/".join(folders) or None
     return _of_datasets(
         path,
-        lambda: load_dataset(f"{owner}/{short}", subset, data_dir=folder),
+        lambda: load_dataset(f"{owner}/{short}", subset, data_dir=folder, revision=revision),
         "no file or folder here has this name either: check the spelling, go online, or download"
         " the data and give their folder",
     )
