@@ -32,6 +32,8 @@ prefzoo: preference-optimization algorithms, and the bench that compares them fa
   prefzoo report [FOLDER] [-o FILE] [--watch]     one page to read offline: runs/report.html
   prefzoo tune algo=NAME [lr=1e-4,...] [seeds=..] choose a learning rate on validation
   prefzoo pilot PAIRS [RUN ...]                   which judge agrees with people, on your labels
+  prefzoo validate-reward RATINGS [JUDGE ...]     how reward models and metrics agree with human ratings
+  prefzoo card TASK                               its data: sizes, lengths, duplicates, length bias
   prefzoo perf [WORKLOAD ...] [--json FILE]       time and memory of training (sft, rm, dpo, ...) against
                                                   TRL's, and of rollouts against a bare decoding loop
   prefzoo publish [RUNS]                          copy records to results/, write the leaderboard
@@ -328,6 +330,12 @@ def pilot(words: list[str]) -> int:
     return pilot(words)
 
 
+def validate_reward(words: list[str]) -> int:
+    from .validate_reward import validate_reward
+
+    return validate_reward(words)
+
+
 def publish(words: list[str]) -> int:
     from .reports.publish import publish
 
@@ -358,6 +366,7 @@ VERBS = {
     "report": report,
     "tune": tune,
     "pilot": pilot,
+    "validate-reward": validate_reward,
     "perf": perf,
     "publish": publish,
     "validate": validate,

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .judges import of_metric, of_run
 from .names import Unknown, find_run
 from .stats.agreement import among_themselves, cases_to_decide, mcnemar, right
 from .stats.bootstrap import mean_interval, wilson
@@ -81,15 +82,12 @@ def cases(path: str) -> list[Case]:
 
 def judges(words: Sequence[str], runs: Sequence[str], them: Sequence[Case]) -> Iterator[Judged]:
     """Those of every pilot, those of runs, and a labeller if the words describe one."""
-    firsts, seconds = ([getattr(c, side) for c in them] for side in ("first", "second"))
-    lengths = [[len(text.split()) for text in side] for side in (firsts, seconds)]
-    yield Judged("longer", np.subtract(*lengths).astype(float))
-    if all(set(c.example.references) - {c.first, c.second} for c in them):
-        from .metrics.rouge import rouge
-
-        references = [list(c.example.references) for c in them]
-        scores = [np.array(rouge(side, references)["rougeL"]) for side in (firsts, seconds)]
-        yield Judged("rougeL", scores[0] - scores[1])
+    answers = [getattr(c, side) for side in ("first", "second") for c in them]
+    references = 2 * [c.example.references for c in them]
+    known = all(set(c.example.references) - {c.first, c.second} for c in them)
+    for name, metric in (("longer", "length"), *([("rougeL", "rougeL")] if known else [])):
+        scores = of_metric(metric, answers, references)
+        yield Judged(name, np.subtract(*np.split(scores, 2)))
     for name in runs:
         path = find_run(name, Path("runs/records"))
         yield Judged(path.stem, margins_of_run(path, them))
@@ -99,37 +97,9 @@ def judges(words: Sequence[str], runs: Sequence[str], them: Sequence[Case]) -> I
 
 def margins_of_run(path: Path, them: Sequence[Case]) -> np.ndarray:
     """By a reward model, or by β (log π − log π_SFT) of a policy."""
-    from .models.build import context_length, load_policy
-    from .models.implicit import implicit_rewards
-    from .models.rewards import RewardModel
-    from .models.tokens import Tokens, load_tokenizer, response_ids
-    from .reports.record import read
-    from .stages.token_rewards import beta_of
-
-    record = read(path)
-    if record.policy is None or not Path(record.policy).exists():
-        raise Unknown(f"{path.stem} is not on this machine: run `{record.command}`")
-    folder = Path(record.policy)
-    words, room = load_tokenizer(folder), context_length(folder)
     prompts = [c.example.prompt for c in them]
-    sides = [response_ids(words, [getattr(c, s) for c in them]) for s in ("first", "second")]
-    asked = [len(ids) for ids in words(prompts)["input_ids"]]
-    long = [n + max(map(len, both)) for n, *both in zip(asked, *sides, strict=True)]
-    kept = [i for i, n in enumerate(long) if n <= room]
-
-    def scores(ids: Sequence[Sequence[int]]) -> np.ndarray:
-        some = [prompts[i] for i in kept], [ids[i] for i in kept]
-        if record.kind == "reward_model":
-            return RewardModel.load(folder)(Tokens.behind(words, *some)).numpy()
-        start = Path(record.config["store"]) / str(record.parents.sft)
-        ours, theirs = (Tokens.behind(w, *some) for w in (words, load_tokenizer(start)))
-        policies, beta = (load_policy(folder), load_policy(start)), beta_of(record.config["algo"])
-        return implicit_rewards(*policies, ours, theirs, beta, 64).sum(-1).numpy()
-
-    margins = np.full(len(them), np.nan)
-    if kept:
-        margins[kept] = np.subtract(*map(scores, sides))
-    return margins
+    answers = [getattr(c, side) for side in ("first", "second") for c in them]
+    return np.subtract(*np.split(of_run(path, 2 * prompts, answers), 2))
 
 
 def margins_of_labeller(words: Sequence[str], them: Sequence[Case]) -> np.ndarray:

@@ -27,6 +27,7 @@ class Rated:
     """A prompt, and what people gave to each answer to it."""
 
     example: Example  # id, prompt, references
+    document: str  # what the prompt was made of
     systems: tuple[str, ...]
     answers: tuple[str, ...]  # as they are appended to the prompt
     scores: Mapping[str, tuple[float, ...]]  # aspect -> a number an answer
@@ -91,6 +92,7 @@ def _rated(where: str, cells: dict[str, Any], prompts: Reader) -> Rated:
     said = [x.demonstration or "" for x in examples]
     return Rated(
         example=replace(examples[0], demonstration=None, references=tuple(said[len(answers) :])),
+        document=str(cells.get("document", cells.get("prompt"))),
         systems=tuple(str(one.get("system", i)) for i, one in enumerate(systems, 1)),
         answers=tuple(said[: len(answers)]),
         scores={a: tuple(float(one["scores"][a]) for one in systems) for a in aspects},
