@@ -330,6 +330,20 @@ def pilot(words: list[str]) -> int:
     return pilot(words)
 
 
+def card(words: list[str]) -> int:
+    from .stages.cell import load_task
+    from .tasks.card import lines
+    from .tune import resolved
+
+    if not words or "=" in words[0]:
+        raise Unknown("usage: prefzoo card TASK [task.path=FOLDER ...] (`prefzoo list tasks`)")
+    told = [f"task={words[0]}", *words[1:]]
+    check(told, config_folder())
+    config = resolved(told, config_folder())["task"]
+    print("\n".join(lines(load_task(json.dumps(config["load"], sort_keys=True)), config)))
+    return 0
+
+
 def validate_reward(words: list[str]) -> int:
     from .validate_reward import validate_reward
 
@@ -367,6 +381,7 @@ VERBS = {
     "tune": tune,
     "pilot": pilot,
     "validate-reward": validate_reward,
+    "card": card,
     "perf": perf,
     "publish": publish,
     "validate": validate,
