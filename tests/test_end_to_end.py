@@ -388,23 +388,30 @@ def test_two_processes_at_once(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "algos", "words"),
     [
-        ("scitldr", ["feedback=rouge"]),
-        ("mts_dialog", ["feedback=rouge"]),
-        ("hh_helpful_base", []),
-        ("hh_harmless_base", []),
-        ("ukp_convarg1", []),
+        ("scitldr", "bradley_terry,dpo,kto,ppo", ["feedback=rouge"]),
+        ("mts_dialog", "bradley_terry,dpo,kto,ppo", ["feedback=rouge"]),
+        ("hh_helpful_base", "bradley_terry,dpo,kto,ppo", []),
+        ("hh_harmless_base", "dpo", []),
+        ("ukp_convarg1", "bradley_terry,dpo,kto,ppo", []),
+        ("taskmaster_reward", "pointwise,kto,bco,ppo", []),
     ],
 )
-def test_real_text_runs_end_to_end(tmp_path, name, words):
+def test_real_text_runs_end_to_end(tmp_path, name, algos, words):
+    """SFT, a reward model and algorithms of each kind: of pairs, of labels, online."""
     data = os.environ.get("PREFZOO_DATA")
     if not data:
         pytest.skip("PREFZOO_DATA is not set")
-    done = command(
-        "algo=dpo", "task=local", f"task.path={data}/{name}", "budget=smoke", *words, cwd=tmp_path
-    )
+    where = ["task=local", f"task.path={data}/{name}", "+task.load.limit=400", "budget=smoke"]
+    done = command("-m", f"algo={algos}", *where, *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     found = metrics(tmp_path)
-    assert "gold" not in found["dpo 0"]
-    assert found["dpo 0"]["rouge1"] >= 0
+    for algo in algos.split(","):
+        ours = found[f"{algo} 0"]
+        if algo in ("bradley_terry", "pointwise"):
+            assert 0 <= ours["accuracy"] <= 1
+        else:
+            assert "gold" not in ours
+            assert ours["rouge1"] >= 0
+            assert ours["kl"] > 0
