@@ -55,9 +55,9 @@ class Models:
         return is_packed(first)
 
     def autocast(self) -> torch.autocast:
-        """Where they are called."""
-        first, *_ = self.trained.values()
-        return self.computing.autocast(device_of(first))
+        """Where they are called, if they are."""
+        devices = map(device_of, self.trained.values())
+        return self.computing.autocast(next(devices, torch.device("cpu")))
 
 
 def respond(
