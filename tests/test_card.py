@@ -13,6 +13,7 @@ ROWS = {
         {"prompt": "a b", "chosen": "one two three", "rejected": "one"},
         {"prompt": "a  b", "chosen": "one", "rejected": "one two three"},
         {"prompt": "c", "chosen": "x", "rejected": "y"},
+        {"prompt": "d", "chosen": "p", "rejected": "q"},
         {"prompt": "c", "chosen": "same", "rejected": "same"},
         {"prompt": "t", "chosen": "u", "rejected": "v"},
     ],
@@ -36,7 +37,7 @@ def test_sizes_and_lengths(told):
         "| split | rows | prompts | pairs | labels | prompt | demonstration | chosen | rejected |"
         in told
     )
-    assert "| train | 3 | 2 | 3 | 0 | 2, 2 | 1, 1 | 1, 1 | 1, 1 |" in told
+    assert "| train | 4 | 3 | 4 | 0 | 1.5, 2 | 1, 1 | 1, 1 | 1, 1 |" in told
     assert "* licence: CC0" in told
 
 

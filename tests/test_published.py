@@ -342,6 +342,7 @@ def test_pairs_of_a_prompt_can_be_capped(tmp_path):
     [
         ({"systems": None}, ":1: `systems` is null"),
         ({"systems": [{"summary": "s"}]}, ":1: system 1 is no {system, summary, scores}"),
+        ({"systems": [{"summary": "s", "scores": {"good": "very"}}]}, ":1: system 1 is no"),
         ({"systems": [{"summary": "s", "scores": {}}]}, ":1: no aspect has a score"),
     ],
 )
@@ -374,3 +375,27 @@ def test_the_hub_is_asked_for_the_revision_that_the_task_names(monkeypatch):
     assert hh_more["revision"].startswith("09be8c5")
     assert (cnn, cnn_more["data_dir"]) == (("abisee/cnn_dailymail", "3.0.0"), None)
     assert cnn_more["revision"].startswith("96df5e6")
+
+
+@pytest.mark.slow
+def test_a_policy_learns_sentiment_from_a_classifier(tmp_path, monkeypatch):
+    """Pairs by the classifier, and its reward in the record."""
+    from transformers import BertConfig, BertForSequenceClassification
+
+    from bench.models.tokens import bpe
+    from bench.run import run
+    from tests.test_classifier import SIZES
+
+    monkeypatch.chdir(tmp_path)
+    words = bpe(["so very good to see"], 300)
+    config = BertConfig(**{**SIZES, "max_position_embeddings": 512}, vocab_size=300, pad_token_id=0)
+    BertForSequenceClassification(config).save_pretrained(tmp_path / "judge")
+    words.save_pretrained(tmp_path / "judge")
+    reviews(tmp_path)
+    small = ["budget=smoke", "model.architecture.hidden_size=32", "task.response_tokens=128"]
+    where = [f"task.path={tmp_path / 'imdb'}", f"task.classifier={tmp_path / 'judge'}"]
+    words = ["algo=ppo", "feedback=gold", "task=imdb", *where, *small]
+    plain = resolved([*words, f"store={tmp_path / 'store'}"], config_folder())
+    (record,) = (x for x in run(plain) if x.recipe == "ppo")
+    assert record.status == "good"
+    assert {"gold", "gold_part/score"} <= record.metrics.end.keys()

@@ -73,6 +73,7 @@ def _rated(where: str, cells: dict[str, Any], prompts: Reader) -> Rated:
     for number, one in enumerate(systems, 1):
         good = isinstance(one, dict) and isinstance(one.get("scores"), dict)
         good = good and isinstance(one.get("summary", one.get("answer")), str)
+        good = good and all(isinstance(x, int | float | None) for x in one["scores"].values())
         if not good:
             raise DataError(
                 f"{where}: system {number} is no {{system, summary, scores}}: {kind(one)}"
