@@ -413,5 +413,7 @@ def test_real_text_runs_end_to_end(tmp_path, name, algos, words):
             assert 0 <= ours["accuracy"] <= 1
         else:
             assert "gold" not in ours
-            assert ours["rouge1"] >= 0
+            assert ("rouge1" in ours) == (
+                name != "taskmaster_reward"
+            )  # where every row has references
             assert ours["kl"] > 0
