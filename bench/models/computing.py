@@ -95,8 +95,7 @@ def side_by_side(
         with torch.set_grad_enabled(differentiable):
             return work(item)
 
-    for i in range(0, len(items), workers):
-        yield from list(threads(workers).map(done, items[i : i + workers]))
+    yield from threads(workers).map(done, items)
 
 
 @cache

@@ -40,7 +40,7 @@ LOSSES = {
     "rloo": RLOO(kl_coef=KL_COEF),
     "grpo": GRPO(kl_coef=KL_COEF),
 }
-MICRO = 8  # responses whose graph is alive at one time
+MICRO = 4  # responses whose graph is alive at one time
 SIDES = ("chosen", "rejected")
 OPTIMIZATION = Optimization(lr=1e-5, betas=(0.9, 0.999), schedule="linear")  # those of the peer
 
