@@ -41,6 +41,8 @@ def of_run(path: Path, prompts: Sequence[str], answers: Sequence[str]) -> Scores
     record = read(path)
     if record.policy is None or not Path(record.policy).exists():
         raise Unknown(f"{path.stem} is not on this machine: run `{record.command}`")
+    if record.kind == "reward_model" and "ensemble" in record.config["feedback"]:
+        raise Unknown(f"{path.stem} is an ensemble: name the folder of one of its members instead")
     if record.kind == "reward_model":
         return of_model(record.policy, prompts, answers)
     folder, start = Path(record.policy), Path(record.config["store"]) / str(record.parents.sft)

@@ -14,13 +14,15 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
+from functools import cache
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 MANIFEST = "artifact.json"
+TELLING = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")  # weights, settings, tokenizer
 
 
 class StoreError(RuntimeError):
@@ -30,6 +32,20 @@ class StoreError(RuntimeError):
 def content_hash(x: Any) -> str:
     """sha256 of anything JSON can say, whatever the order of its keys."""
     return sha256(json.dumps(x, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+@cache
+def model_hash(folder: str | Path) -> str:
+    """Of all that determines what a saved model says, wherever its folder lies."""
+    found = {path.name: path for pattern in TELLING for path in Path(folder).glob(pattern)}
+    if not any(name.endswith(".safetensors") for name in found):
+        raise StoreError(f"{folder} holds no safetensors: save the model with save_pretrained")
+    return content_hash({name: _digest(path) for name, path in found.items()})
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -113,6 +113,7 @@ def measured(judge: Judged, them: Sequence[Rated], aspects: Sequence[str]) -> di
         "tau": kendall_within(judge.scores, ratings),
         "tau_pooled": kendall_pooled(judge.scores, ratings),
         "aspects": {a: kendall_within(judge.scores, [x.scores[a] for x in them]) for a in every},
+        "averaged": list(aspects),
         "not_judged": int(sum(np.isnan(s).sum() for s in judge.scores)),
         "seen": judge.seen,
         "domain": judge.domain,
@@ -139,7 +140,9 @@ def lines(
             f"{told(row['tau_pooled']):22} {by_aspect}  {row['not_judged']:10d}  {domain}"
         ).rstrip()
     if len(order) > 1:
-        yield from best_two(*(found[i] for i in order[:2]), [x.mean(aspects) for x in them])
+        yield from best_two(
+            *(found[i] for i in order[:2]), [x.mean(rows[0]["averaged"]) for x in them]
+        )
 
 
 def where(row: Mapping[str, Any], ratings: str) -> str:

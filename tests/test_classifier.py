@@ -1,6 +1,7 @@
 """Sequence-classification models as judges of whole texts, from folders in hub format."""
 
 import json
+import shutil
 from math import log
 
 import pytest
@@ -9,6 +10,7 @@ from transformers import (
     BertConfig,
     BertForSequenceClassification,
     LlamaConfig,
+    LlamaForCausalLM,
     LlamaForSequenceClassification,
 )
 
@@ -17,6 +19,7 @@ from bench.feedback.answer import Answer
 from bench.models.classifier import Classifier
 from bench.models.tokens import bpe
 from bench.stages.cell import load_task
+from bench.store import model_hash
 
 TEXTS = ["a good film", "bad", "so very good to see, and so long that it is far from over", "ok"]
 SIZES = {
@@ -47,6 +50,25 @@ def test_a_text_is_judged_alike_whoever_stands_beside_it(folder):
     alone = [Classifier(str(folder), rows=1)([text])[0] for text in TEXTS]
     assert together == pytest.approx(alone, abs=1e-5)
     assert len({round(x, 3) for x in alone}) == len(TEXTS)
+
+
+def test_a_folder_is_what_it_holds(folder, tmp_path_factory):
+    copy = tmp_path_factory.mktemp("other") / "copy"
+    shutil.copytree(folder, copy)
+    name = Classifier(str(folder)).name
+    assert Classifier(str(copy)).name == name != Classifier(str(folder), label=0).name
+    settings = json.loads((copy / "tokenizer_config.json").read_text())
+    (copy / "tokenizer_config.json").write_text(json.dumps({**settings, "padding_side": "left"}))
+    model_hash.cache_clear()  # of one process
+    assert Classifier(str(copy)).name != name
+
+
+def test_a_model_without_a_head_of_its_own_judges_nothing(tmp_path):
+    words = bpe(TEXTS, 300)
+    words.save_pretrained(tmp_path)
+    LlamaForCausalLM(LlamaConfig(**SIZES, vocab_size=len(words))).save_pretrained(tmp_path)
+    with pytest.raises(LookupError, match=r"classifies nothing: it has no weights for score"):
+        Classifier(str(tmp_path))(TEXTS)
 
 
 def test_of_a_text_that_is_too_long_the_end_is_read(folder):

@@ -17,6 +17,7 @@ from bench.models.computing import (
     ComputingError,
     accelerator,
     device_of,
+    exactly,
     side_by_side,
 )
 from bench.models.rewards import RewardModel
@@ -94,8 +95,17 @@ def test_workers_do_as_they_are_told_and_answer_in_order():
         list(side_by_side(lambda x: 1 / x, [1, 0], 2))
 
 
+def test_rewards_are_exact_whatever_the_policy_is_computed_in():
+    a = torch.randn(4, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (a @ a).dtype == torch.bfloat16
+        assert torch.equal(exactly(torch.matmul)(a, a), exactly(torch.matmul)(a, a).float())
+        assert exactly(torch.matmul)(a, a).dtype == torch.float32
+        assert torch.is_autocast_enabled("cpu")
+
+
 def test_workers_are_of_one_process():
-    many = SimpleNamespace(num_processes=2)
+    many = SimpleNamespace(num_processes=2, device=torch.device("cpu"))
     models = Models(tiny.llama(), computing=WAYS["workers"])
     with pytest.raises(ComputingError, match=r"model\.workers=3 is for one process"):
         train(DPO(), None, models, None, updates=1, seed=0, micro=1, accelerator=many,
@@ -197,6 +207,7 @@ def test_what_is_scored_is_compiled_and_what_is_drawn_is_not(monkeypatch):
         (lambda: Computing(compile=True).learning(as_laid_out(tiny.llama(), "packed")),
          r"each would be compiled anew"),
         (lambda: Computing(workers=0), r"model\.workers is 0: one or more"),
+        (lambda: Computing(workers=2, offload_reference=True), r"leave out one of them"),
         (lambda: accelerator("gpu"), r"device is 'gpu': one of auto, cpu, cuda"),
     ],
 )  # fmt: skip

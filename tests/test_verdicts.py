@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.feedback.labeller import LabellerError
 from bench.metrics.win_rate import won
 from bench.models.tokens import bpe
 from bench.names import config_folder
@@ -20,7 +19,7 @@ from bench.reports.render import to_markdown
 from bench.run import control_record, identity, policy_record
 from bench.stages import evaluate, optimize, verdicts
 from bench.stages.cell import Cell
-from bench.store import Store, content_hash
+from bench.store import Store, StoreError, content_hash
 from bench.tune import resolved
 from tests import tiny
 from tests.test_ai_labeller import shorter
@@ -238,7 +237,7 @@ def test_a_local_judge_is_its_weights_wherever_they_lie(root, tmp_path):
     ]
     assert keys[0] == keys[1] != keys[2]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(LabellerError, match="empty holds no safetensors"):
+    with pytest.raises(StoreError, match="empty holds no safetensors"):
         cell(root, *local(tmp_path / "empty")).key(verdicts, who="end")
 
 
@@ -306,8 +305,8 @@ def test_the_board_says_what_the_judge_likes():
     controls = [judged("sft", 0.5, kind="control", algorithm=None, feedback=None)]
     (line,) = [note for note in only([*two, *controls]).notes if note.startswith("The judge")]
     assert line == (
-        "The judge toy: takes the first of two answers in 0.60 (16 prompts of all methods); 16 of its "
-        "64 answers could not be read (25.0%)."
+        "The judge toy: takes the first of two answers in 0.60 (16 prompts, each method's counted); "
+        "16 of its 64 answers could not be read (25.0%)."
     )
     assert line.split(":")[0] in to_markdown(board(two))
     assert not any(note.startswith("The judge") for note in only([record(end={"gold": 1})]).notes)

@@ -6,7 +6,10 @@ puts its special tokens around it. Prompts in a chat template are the caller's t
 
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
+
+from ..store import model_hash
 
 
 class Classifier:
@@ -28,8 +31,10 @@ class Classifier:
 
     @property
     def name(self) -> str:
+        """Of a folder the hash of what it holds, wherever it lies."""
+        path = model_hash(self.path) if Path(self.path).is_dir() else self.path
         label = "" if self.label is None else f"#{self.label}"
-        return f"{self.path}{f'@{self.revision}' if self.revision else ''}{label}"
+        return f"{path}{f'@{self.revision}' if self.revision else ''}{label}"
 
     def __call__(self, texts: Sequence[str]) -> list[float]:
         """A number a text; of one that is too long, its end."""
@@ -68,6 +73,7 @@ class Classifier:
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
         import torch
+        from accelerate import PartialState
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         from .build import without_bars
@@ -75,13 +81,19 @@ class Classifier:
         without_bars()
         where = {"revision": self.revision} if self.revision else {}
         tokenizer = AutoTokenizer.from_pretrained(self.path, truncation_side="left", **where)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            self.path, dtype=torch.float32, use_safetensors=True, **where
-        ).eval()
+        model, found = AutoModelForSequenceClassification.from_pretrained(
+            self.path, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **where
+        )
+        if missing := sorted(found["missing_keys"]):
+            raise LookupError(
+                f"{self.path} classifies nothing: it has no weights for {missing[0]}; name a "
+                "sequence-classification model"
+            )
+        model.eval()
         if tokenizer.pad_token_id is None or model.config.pad_token_id != tokenizer.pad_token_id:
             model.config.pad_token_id = None  # what it pads with, it would not know for padding
         tokenizer.padding_side = "right"
-        return tokenizer, model.to("cuda" if torch.cuda.is_available() else "cpu")
+        return tokenizer, model.to(PartialState().device)
 
     @cached_property
     def _column(self) -> int:

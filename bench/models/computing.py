@@ -10,8 +10,9 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, fields
-from functools import cache, partial
+from functools import cache, partial, wraps
 from typing import Any, TypeVar
 
 import torch
@@ -48,6 +49,11 @@ class Computing:
     def __post_init__(self):
         if self.workers < 1:
             raise ComputingError(f"model.workers is {self.workers}: one or more")
+        if self.workers > 1 and self.offload_reference:
+            raise ComputingError(
+                f"model.workers={self.workers} and model.offload_reference=true: one would send away "
+                "the layer that another is reading; leave out one of them"
+            )
         if self.precision not in PRECISIONS:
             raise ComputingError(
                 f"model.precision is {self.precision!r}: one of {', '.join(PRECISIONS)} (fp16 would "
@@ -80,6 +86,20 @@ class Computing:
         if self.offload_reference:
             return offloaded(model)
         return compiled(model) if self.compile else model
+
+
+def exactly(work: Callable[..., Result]) -> Callable[..., Result]:
+    """The same, as if nobody had asked for less precision: what rewards and judges is no part of
+    learning."""
+
+    @wraps(work)
+    def exact(*read: Any) -> Result:
+        with ExitStack() as stack:
+            for kind in filter(torch.is_autocast_enabled, ("cpu", "cuda")):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+            return work(*read)
+
+    return exact
 
 
 def side_by_side(

@@ -37,11 +37,12 @@ class LocalModel:
         dtype: str = "auto",
         rows: int = 8,
         seed: int = 0,
+        device: Any = None,
     ) -> "LocalModel":
-        """From a folder or hub id, onto an accelerator where there is one."""
+        """From a folder or hub id, onto a device, or onto an accelerator where there is one."""
         from accelerate import Accelerator
 
-        model = load_policy(path, dtype).to(Accelerator().device)
+        model = load_policy(path, dtype).to(device or Accelerator().device)
         return cls(model, load_tokenizer(path), decoding, context_length(path), rows, seed)
 
     def generate(self, prompts: Sequence[str]) -> list[str]:

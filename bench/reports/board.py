@@ -102,7 +102,7 @@ COLUMNS = (
     Column("updates", "updates", "of the policy, a seed", decimals=-1),
     Column("responses", "responses", "scored for an update", decimals=-1),
     Column("pairs", "pairs", "learned from, a seed", decimals=-1),
-    Column("prompts", "prompts", "learned from, a seed", decimals=-1),
+    Column("prompts", "prompts", "read in all updates, a seed", decimals=-1),
     Column("tokens", "tokens", "of responses learned from, a seed", decimals=-1),
     Column("teraflops", "TFLOP", "10¹² operations of training, a seed", decimals=1),
     Column("tried", "settings tried", "on validation, by prefzoo tune; 1: not tuned", decimals=-1),
@@ -423,11 +423,12 @@ Traits = Mapping[Column, Mapping[str, str]]
 
 
 def traits(runs: Sequence[Record]) -> Traits:
-    """What is said of each metric that has a value: unit, estimator and signature."""
+    """What is said of each metric that has a value: unit, estimator and signature. Seeds have models of
+    their own, but no judges."""
     columns: dict[Column, dict[str, str]] = {}
     for column in COLUMNS:
         found = {
-            (r.seed, m.unit, m.estimator, m.signature)
+            (0 if column.key.startswith(BY_JUDGE) else r.seed, m.unit, m.estimator, m.signature)
             for r in runs
             if (m := r.metrics.end.get(column.key)) and m.value is not None
         }

@@ -34,7 +34,7 @@ class Judge:
         n = max((cell.n or 0 for cell in self.likings.values()), default=0)
         share = self.unread / self.answers if self.answers else 0.0
         return (
-            f"The judge {self.name}: {', '.join(found)} ({n:,} prompts of all methods); "
+            f"The judge {self.name}: {', '.join(found)} ({n:,} prompts, each method's counted); "
             f"{self.unread:,} of its {self.answers:,} answers could not be read ({share:.1%})."
         )
 

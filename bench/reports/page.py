@@ -97,7 +97,7 @@ def html(runs: Runs, refresh: int | None = None) -> str:
     )
     writer.globals |= {"mark": mark, "number": number, "present": present, "said": said}
     writer.globals |= {"p_value": p_value, "times": times, "PHASES": PHASES}
-    writer.globals |= {"p_value": p_value, "judged": judged, "likings": LIKINGS}
+    writer.globals |= {"judged": judged, "likings": LIKINGS}
     writer.globals |= {"count": count, "span": span, "strip": strip, "words": words, "STRIP": STRIP}
     carried = data(found, runs)
     return writer.get_template("page.html").render(
@@ -223,7 +223,7 @@ def judged(
     unread = {UNREAD: Cell(judge.unread / judge.answers)} if judge.answers else {}
     yield "all methods", {**judge.likings, **unread}
     for row in table.rows:
-        if row.cells and judged_by(records[row.runs[0]]) == judge.name:
+        if row.cells and {judged_by(records[run]) for run in row.runs} == {judge.name}:
             yield row.recipe, row.cells
 
 

@@ -2,8 +2,6 @@
 endpoint, or the simulated judge."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from hashlib import file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +11,7 @@ from ..feedback import gold, rouge
 from ..feedback.answer import Answer
 from ..feedback.judge import SimulatedJudge
 from ..feedback.labeller import Labeller, LabellerError, Questions, Speaker, Verdicts
-from ..store import content_hash
+from ..store import model_hash
 from ..tasks.example import Example
 
 if TYPE_CHECKING:
@@ -30,30 +28,17 @@ def settings(cell: "Cell", who: str) -> dict[str, Any]:
 
 
 def deciding(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of a labeller's settings that change an answer."""
-    return {name: x for name, x in spec.items() if name not in SENDING}
+    """Those settings that change an answer; of a language model who it is, wherever it lies."""
+    said = {name: x for name, x in spec.items() if name not in SENDING}
+    return said | ({"model": identity(spec)} if "model" in said else {})
 
 
 def identity(spec: Mapping[str, Any]) -> str:
-    """Who is asked: a server and a name, a hub id, or the weights of a folder wherever it lies."""
+    """Who is asked: a server and a name, a hub id, or the hash of a folder wherever it lies."""
     model = str(spec["model"])
     if "base_url" in spec:
         return f"{model} at {spec['base_url']}"
-    return weights(model) if Path(model).is_dir() else model
-
-
-@cache
-def weights(folder: str) -> str:
-    """sha256 of the sha256s of a folder's safetensors files."""
-    found = sorted(Path(folder).glob("*.safetensors"))
-    if not found:
-        raise LabellerError(f"{folder} holds no safetensors: save the model with save_pretrained")
-    return content_hash([digest(path) for path in found])
-
-
-def digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
+    return model_hash(model) if Path(model).is_dir() else model
 
 
 def scorer(cell: "Cell") -> str:
@@ -96,7 +81,7 @@ def speaker(cell: "Cell", spec: Mapping[str, Any]) -> Speaker:
     decoding = Decoding(temperature=spec["temperature"], max_new_tokens=tokens)
     return LocalModel.load(
         spec["model"], decoding=decoding, dtype=spec["dtype"], rows=spec["rows"],
-        seed=cell.config["shared_seed"],
+        seed=cell.config["shared_seed"], device=cell.device,
     )  # fmt: skip
 
 

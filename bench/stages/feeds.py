@@ -265,6 +265,8 @@ def sizes(cell: "Cell", learned: int) -> tuple[int, int]:
 
 def reward_of(cell: "Cell", device: Any) -> Callable[..., Sequence[float]]:
     """(examples, answers) -> the reward that rollouts are trained on."""
+    from ..models.computing import exactly
+
     source = cell.config["feedback"]["reward"]
     if source == "reward_model":
         together = ensemble.combination(cell)
@@ -272,21 +274,23 @@ def reward_of(cell: "Cell", device: Any) -> Callable[..., Sequence[float]]:
         judges = [model_rewards(folder, device) for folder in folders]
         return lambda *answered: together([judge(*answered) for judge in judges])
     if source == "gold":
-        return lambda examples, answers: gold.rewards(cell.task, examples, answers)
+        return exactly(lambda examples, answers: gold.rewards(cell.task, examples, answers))
     if source == "rouge":
         return lambda examples, answers: rouge.rewards(examples, answers)
     if source == "judge_score":
-        return ai_labeller.scores(cell)
+        return exactly(ai_labeller.scores(cell))
     raise LookupError(f"feedback.reward={source!r}: one of reward_model, gold, rouge, judge_score")
 
 
 def model_rewards(folder: Path, device: Any) -> Callable[..., list[float]]:
+    from ..models.computing import exactly
     from ..models.rewards import RewardModel
     from ..models.tokens import Tokens, load_tokenizer
 
     model, words = RewardModel.load(folder), load_tokenizer(folder)
     model.model.to(device)
 
+    @exactly
     def rewards(examples: Sequence[Example], answers: Sequence[Answer]) -> list[float]:
         prompts, ids = [x.prompt for x in examples], [a.ids for a in answers]
         return model(Tokens.behind(words, prompts, ids).to(device)).tolist()

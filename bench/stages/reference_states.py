@@ -42,10 +42,11 @@ def build(cell: "Cell", folder: Path, checkpoints: Path, by: str, part: str) -> 
     pairs = labels.pair_rows(cell, words, by, part)
     with cell.display.stage(f"reference states ({by}, {part})", 2 * len(pairs)) as bar:
         micro = cell.config["model"]["micro_batch"]
-        found = {
-            side: states(reference, getattr(pairs, side), words.pad_token_id, micro, bar)
-            for side in ("chosen", "rejected")
-        }
+        with cell.computing.autocast(cell.device):
+            found = {
+                side: states(reference, getattr(pairs, side), words.pad_token_id, micro, bar)
+                for side in ("chosen", "rejected")
+            }
     save_file(found, folder / FILE)
     return {"tokens": sum(map(len, found.values()))}
 
@@ -64,7 +65,7 @@ def states(
     with torch.no_grad():
         for i in range(0, len(rows), micro):
             tokens = Tokens.collate(rows[i : i + micro], pad_id).to(device_of(model))
-            found.append(before_head(model, tokens)[1].cpu())
+            found.append(before_head(model, tokens)[1].float().cpu())
             bar.advance(len(tokens))
     return torch.cat(found)
 

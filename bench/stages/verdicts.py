@@ -49,8 +49,7 @@ def opponents(cell: "Cell") -> list[str]:
 
 def judge(cell: "Cell") -> dict[str, Any]:
     """All that determines what it says."""
-    spec = cell.config["judge"]
-    return {**ai_labeller.deciding(spec), "model": ai_labeller.identity(spec)}
+    return ai_labeller.deciding(cell.config["judge"])
 
 
 def inputs(cell: "Cell", who: str) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class Rated:
     scores: Mapping[str, tuple[float, ...]]  # aspect -> a number an answer
 
     def mean(self, aspects: Sequence[str]) -> list[float]:
-        """Over some aspects, or all where none is named; LookupError for one that nobody rated."""
+        """Over some aspects, or all where none is named; DataError for one that nobody rated."""
         for aspect in aspects:
             if aspect not in self.scores:
                 raise DataError(
@@ -121,7 +121,7 @@ def load(
         named: dict[str, Example] = {}
         for i, j in combinations(range(len(scores)), 2):
             better, worse = (i, j) if scores[i] > scores[j] else (j, i)
-            if scores[better] - scores[worse] < gap:
+            if scores[better] - scores[worse] < gap - 1e-9:  # means are not exact
                 unusable[f"train: rated less than {gap:g} apart"] += 1
                 continue
             name_of = f"{rated.example.id}-{rated.systems[better]}-{rated.systems[worse]}"

@@ -278,7 +278,7 @@ class RolloutBatch(Batch):
 
     def arranged(self, rows: Tensor, models: Models) -> Tensor:
         """Where models are packed, responses to one prompt side by side."""
-        return rows[self.prompt[rows].argsort(stable=True)] if models.packed else rows
+        return rows[self.prompt[rows].argsort(stable=True).cpu()] if models.packed else rows
 
     def learned(self, rows: Tensor) -> dict[str, int]:
         return {"prompts": len(self.prompt[rows].unique())}

@@ -136,10 +136,11 @@ def train(
     """Train in place. `validate` returns numbers of which `score` (higher is better) picks the peak."""
     from transformers import get_scheduler
 
-    if models.computing.workers > 1 and accelerator.num_processes > 1:
+    place = f"{accelerator.num_processes} on {accelerator.device.type}"
+    if models.computing.workers > 1 and place != "1 on cpu":
         raise ComputingError(
             f"model.workers={models.computing.workers} is for one process on a CPU, and there are "
-            f"{accelerator.num_processes}: set model.workers=1"
+            f"{place}: set model.workers=1"
         )
     groups, seen = [], set()
     for name, model in models.trained.items():

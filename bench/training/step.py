@@ -89,7 +89,7 @@ def step(
             return data, loss, share.item(), ()
 
     sums, counts = Counter(), Counter()
-    with phase("scoring"):  # all of it, where workers learn side by side
+    with phase("scoring" if workers == 1 else "backward"):  # which workers do side by side
         for data, loss, share, gradient in side_by_side(learned, parts, workers):
             if gradient:
                 accumulate(trained, gradient)

@@ -30,7 +30,7 @@ def memory() -> tuple[float, float]:
     of the process."""
     import torch
 
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():
         return torch.cuda.memory_allocated() / 2**20, torch.cuda.max_memory_allocated() / 2**20
     now = PROCESS.memory_info().rss / 2**20
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / UNIT
