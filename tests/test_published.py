@@ -330,6 +330,16 @@ def test_summeval_makes_pairs_of_what_people_told_apart(tmp_path):
     assert len(x.references) == 2
 
 
+def test_a_gap_is_as_wide_as_it_is_said_to_be(tmp_path):
+    """4.1 - 3.6 is less than 0.5 in binary."""
+    systems = [{"system": x, "summary": f"S {x}", "scores": {"good": x}} for x in (3.6, 4.1, 3.7)]
+    rows = [{"document": f"News {i}.", "systems": systems} for i in range(10)]
+    (tmp_path / "rated.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = ratings.load(str(tmp_path / "rated.jsonl"), gap=0.5)
+    assert sum(map(len, task.splits.values())) == 10
+    assert task.dropped == {"train: rated less than 0.5 apart": 20}
+
+
 def test_pairs_of_a_prompt_can_be_capped(tmp_path):
     path = saved(tmp_path / "s", test=[article(i) for i in range(10)])
     task = ready("summeval", f"task.path={path}", "+task.load.pairs=2")

@@ -275,6 +275,14 @@ def test_one_judge_of_all_methods_ranks_where_there_is_no_gold():
     assert only([judged("a", 0.4, end={"gold": 1.0}), *both[1:]]).signal == "gold"
 
 
+def test_seeds_of_a_row_are_not_judged_by_two():
+    gold = {"gold": 1.0}
+    seeds = [judged("a", 0.4, seed=0, end=gold), judged("a", 0.9, seed=1, judge="other", end=gold)]
+    assert any("NOT COMPARABLE" in note for note in only(seeds).notes)
+    same = [judged("a", x, seed=i, end=gold) for i, x in enumerate((0.4, 0.9))]
+    assert not any("NOT COMPARABLE" in note for note in only(same).notes)
+
+
 def test_a_row_trained_on_its_judge_is_told_and_not_ranked():
     others = {"judge": "toy at x", "labeller": "toy at x"}
     taught = judged("rlaif", 0.9, parents=Parents(others=others))
