@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import labels, sft, tokenizer
+from . import reference_scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor, nn
 
+    from ..models.tokens import Tokens
     from ..training.batches import Row
     from ..training.feeds import PairRows
     from ..training.progress import Bar
@@ -27,26 +28,14 @@ FILE = "states.safetensors"
 
 
 def inputs(cell: "Cell", by: str, part: str) -> dict[str, Any]:
-    return {"sft": cell.key(sft), "labels": cell.key(labels, by=by, part=part)}
+    return reference_scores.inputs(cell, by, part)
 
 
 def build(cell: "Cell", folder: Path, checkpoints: Path, by: str, part: str) -> dict[str, Any]:
     """chosen, rejected: Float[sum of tokens of ours, H], responses one after the other."""
     from safetensors.torch import save_file
 
-    from ..models.build import load_policy
-    from ..models.tokens import load_tokenizer
-
-    words = load_tokenizer(cell.make(tokenizer))
-    reference = load_policy(cell.make(sft)).to(cell.device)
-    pairs = labels.pair_rows(cell, words, by, part)
-    with cell.display.stage(f"reference states ({by}, {part})", 2 * len(pairs)) as bar:
-        micro = cell.config["model"]["micro_batch"]
-        with cell.computing.autocast(cell.device):
-            found = {
-                side: states(reference, getattr(pairs, side), words.pad_token_id, micro, bar)
-                for side in ("chosen", "rejected")
-            }
+    found = reference_scores.of_pairs(cell, by, part, "reference states", states)
     save_file(found, folder / FILE)
     return {"tokens": sum(map(len, found.values()))}
 
@@ -57,17 +46,13 @@ def states(
     """Of every token of ours: Float[sum of tokens, H]."""
     import torch
 
-    from ..models.computing import device_of
     from ..models.scoring import before_head
-    from ..models.tokens import Tokens
 
-    found = []
-    with torch.no_grad():
-        for i in range(0, len(rows), micro):
-            tokens = Tokens.collate(rows[i : i + micro], pad_id).to(device_of(model))
-            found.append(before_head(model, tokens)[1].float().cpu())
-            bar.advance(len(tokens))
-    return torch.cat(found)
+    @torch.no_grad()
+    def read(tokens: "Tokens") -> "Tensor":
+        return before_head(model, tokens)[1].float()
+
+    return reference_scores.in_turn(model, rows, pad_id, micro, bar, read)
 
 
 def known(cell: "Cell", by: str, pairs: "PairRows") -> "PairRows":
